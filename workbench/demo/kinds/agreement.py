@@ -1,0 +1,120 @@
+"""Subject-verb agreement: simple, across a prepositional phrase, within and across a relative
+clause, always with a distractor of either number.
+
+What is held out: one in five combinations of subject and distractor noun, and of structure
+frame and subject.
+"""
+
+from __future__ import annotations
+
+from workbench.demo.drafting import Draft, Split, held_out, pick
+from workbench.demo.kinds.base import Kind
+from workbench.demo.lexicon import (
+    NOUN_PAIRS,
+    THING_PAIRS,
+    VERBS_INTRANSITIVE,
+    VERBS_TRANSITIVE,
+)
+
+STRUCTURES = ("simple", "across_pp", "within_rc", "across_rc")
+NUMBERS = ("number.singular_subject", "number.plural_subject")
+CONCEPTS = {
+    NUMBERS[0]: "the verb that is due has a singular subject; at the word before the verb",
+    NUMBERS[1]: "the verb that is due has a plural subject; at the word before the verb",
+    "clause.after_prepositional": "the main verb is due after a prepositional phrase; "
+    "at the word before the verb",
+    "clause.within_relative": "the verb of an object relative clause is due; "
+    "at the word before the verb",
+    "clause.after_relative": "the main verb is due after a relative clause; "
+    "at the word before the verb",
+}
+
+# {D} is the distractor, {S} the subject that the verb {V} agrees with.
+FRAMES: dict[str, tuple[str, ...]] = {
+    # The distractor of the simple sentences stands in an opening phrase.
+    "simple": (
+        "near the {D} the {S}{^n} {V} {tail}",
+        "after a talk with the {D} the {S}{^n} {V} {tail}",
+        "because of the {D} the {S}{^n} {V} {tail}",
+        "in spite of the {D} the {S}{^n} {V} {tail}",
+        "the {D} can wait , but the {S}{^n} {V} {tail}",
+    ),
+    "across_pp": (
+        "the {S} near the {D}{^n}{^pp} {V} {tail}",
+        "the {S} behind the {D}{^n}{^pp} {V} {tail}",
+        "the {S} with the {D}{^n}{^pp} {V} {tail}",
+        "the {S} next to the {D}{^n}{^pp} {V} {tail}",
+        "the {S} in front of the {D}{^n}{^pp} {V} {tail}",
+    ),
+    "within_rc": (
+        "the {D} that the {S}{^n}{^in} {T} {M} {tail}",
+        "the {D} who the {S}{^n}{^in} {T} {M} {tail}",
+        "we met the {D} that the {S}{^n}{^in} {T} {end}",
+        "these are the {D} who the {S}{^n}{^in} {T} {end}",
+    ),
+    "across_rc": (
+        "the {S} that the {D} {T}{^n}{^rc} {V} {tail}",
+        "the {S} who the {D} {T}{^n}{^rc} {V} {tail}",
+        "the {S} that {T} the {D}{^n}{^rc} {V} {tail}",
+        "the {S} who {T} the {D}{^n}{^rc} {V} {tail}",
+    ),
+}
+TAILS = ("{when}", "{where}", "{where} {when}", "a lot", "again", "too")
+ENDS = ("the most", "so much", "for years", "{when}")
+
+
+def nouns_for(structure: str) -> tuple[tuple[str, str], ...]:
+    """Nouns that can stand in a structure (things only where persons are not needed)."""
+    return NOUN_PAIRS + THING_PAIRS if structure in ("simple", "across_pp") else NOUN_PAIRS
+
+
+def fits(frame: str, subject: str, distractor: str, split: Split) -> bool:
+    """Whether a sentence belongs to the split."""
+    out = held_out("agreement", subject, distractor) or held_out("frame", frame, subject)
+    if split == "train":
+        return not out
+    return held_out("agreement", subject, distractor) and held_out("frame", frame, subject)
+
+
+def sentence(draft: Draft, structure: str, split: Split) -> None:
+    """Write one sentence of a structure, without the full stop."""
+    rng = draft.rng
+    while True:
+        frame = pick(rng, FRAMES[structure])
+        subject = pick(rng, NOUN_PAIRS)
+        distractor = pick(rng, nouns_for(structure))
+        if subject is not distractor and fits(frame, subject[0], distractor[0], split):
+            break
+    s, d = int(rng.random() * 2), int(rng.random() * 2)
+    if frame.startswith("these are"):
+        d = 1
+    verb = pick(rng, VERBS_INTRANSITIVE)
+    embedded = pick(rng, VERBS_TRANSITIVE)
+    # Who governs the verb of the relative clause depends on the frame.
+    subject_relative = "{T} the {D}" in frame
+    inner = s if structure == "within_rc" or subject_relative else d
+    draft.write(
+        frame,
+        S=subject[s],
+        D=distractor[d],
+        V=verb[s],
+        T=embedded[inner],
+        M=verb[d],
+        n=NUMBERS[s],
+        pp="clause.after_prepositional",
+        **{"in": "clause.within_relative"},
+        rc="clause.after_relative",
+        tail=TAILS,
+        end=ENDS,
+    )
+
+
+def write(draft: Draft, split: Split) -> None:
+    """One to three agreement sentences."""
+    rng = draft.rng
+    for _ in range(1 + int(rng.random() * 3)):
+        sentence(draft, pick(rng, STRUCTURES), split)
+        draft.put((".",))
+
+
+KIND = Kind(name="agreement", weight=3.0, write=write, concepts=CONCEPTS)

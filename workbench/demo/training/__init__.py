@@ -1,0 +1,1 @@
+"""Training of the demo world: the language model, its SAEs, and the settings of both."""
