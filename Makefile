@@ -1,20 +1,22 @@
-# Everything is done by scripts/, so that it is the same from any shell and testable.
+# The work is done by scripts/, so that it is the same from any shell and can be tested.
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test check clean
+.PHONY: help setup lab test clean
 
-BOOTSTRAP ?= python3
+# The Python that starts things; a suitable one for the environment is looked for from there.
+PYTHON ?= python3
+VENV := $(or $(WORKBENCH_VENV),.venv)
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z]*\):.*## */  make \1  /p' $(MAKEFILE_LIST)
 
 setup:  ## make .venv with the exact tested versions (quick when nothing changed)
-	@$(BOOTSTRAP) scripts/setup.py
+	@$(PYTHON) scripts/make_environment.py
 
 lab: setup  ## set up, then JupyterLab on the first notebook with the bundled demo model
-	@.venv/bin/workbench lab
+	@$(VENV)/bin/workbench lab
 
 test:  ## set up with the test tools, then run every check and test
-	@$(BOOTSTRAP) scripts/check.py
+	@$(PYTHON) scripts/run_checks.py
 
-clean:  ## remove .venv and caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache widgets/node_modules
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache widgets/node_modules
