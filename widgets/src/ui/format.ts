@@ -1,0 +1,93 @@
+// Numbers and tokens as a person reads them.
+
+const MINUS = "\u2212";
+
+/** Three significant figures, never in a way that changes width by more than a sign. */
+export function number(value: number | null | undefined, digits = 2): string {
+  if (value === null || value === undefined || Number.isNaN(value)) return "\u2013";
+  if (!Number.isFinite(value)) return value > 0 ? "\u221e" : `${MINUS}\u221e`;
+  const magnitude = Math.abs(value);
+  const text =
+    magnitude !== 0 && (magnitude < 10 ** -digits || magnitude >= 1e5)
+      ? magnitude.toExponential(digits - 1).replace("e+", "e").replace("e-", `e${MINUS}`)
+      : magnitude.toFixed(digits);
+  return value < 0 ? MINUS + text : text;
+}
+
+export function percent(value: number | null | undefined): string {
+  if (value === null || value === undefined || Number.isNaN(value)) return "\u2013";
+  const hundredth = value * 100;
+  if (hundredth === 0) return "0%";
+  if (hundredth < 0.01) return "<0.01%";
+  return `${hundredth.toFixed(hundredth >= 10 ? 1 : 2)}%`;
+}
+
+export function count(value: number): string {
+  return value.toLocaleString("en");
+}
+
+/** "1 token", "3 tokens". */
+export function plural(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
+export type Piece = { kind: "text" | "space" | "newline" | "tab" | "control"; text: string };
+
+const SPACES = /[ \u00a0\u2000-\u200a\u202f\u3000]/;
+// C0 and C1 controls, the soft hyphen, zero-width and direction marks, separators, byte-order mark,
+// the replacement character and lone surrogates: all things that hide or mislead as text.
+const HIDDEN =
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffd\ud800-\udfff]/;
+
+/** Split a token into what shows as it is and what must be made visible. */
+export function pieces(token: string): Piece[] {
+  const out: Piece[] = [];
+  for (const character of token) {
+    const piece: Piece =
+      character === "\n"
+        ? { kind: "newline", text: character }
+        : character === "\t"
+          ? { kind: "tab", text: character }
+          : SPACES.test(character)
+            ? { kind: "space", text: character }
+            : character.length === 1 && HIDDEN.test(character)
+              ? { kind: "control", text: codePoint(character) }
+              : { kind: "text", text: character };
+    const last = out[out.length - 1];
+    if (last && last.kind === "text" && piece.kind === "text") last.text += piece.text;
+    else out.push(piece);
+  }
+  return out;
+}
+
+function codePoint(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+}
+
+/** A token in words, for labels that are spoken or copied: whitespace by its name. */
+export function spoken(token: string): string {
+  if (token === "") return "empty token";
+  return pieces(token)
+    .map((piece) =>
+      piece.kind === "space" ? "\u00b7" : piece.kind === "newline" ? "\u21b5" : piece.kind === "tab" ? "\u21e5" : piece.text,
+    )
+    .join("");
+}
+
+/** Python source for a string, on one line. */
+export function pythonString(text: string): string {
+  let body = "";
+  for (const character of text) {
+    const code = character.codePointAt(0) ?? 0;
+    if (character === "\\") body += "\\\\";
+    else if (character === '"') body += '\\"';
+    else if (character === "\n") body += "\\n";
+    else if (character === "\r") body += "\\r";
+    else if (character === "\t") body += "\\t";
+    else if (code < 32 || code === 127) body += `\\x${code.toString(16).padStart(2, "0")}`;
+    else if (character.length === 1 && HIDDEN.test(character)) body += `\\u${code.toString(16).padStart(4, "0")}`;
+    else body += character;
+  }
+  return `"${body}"`;
+}

@@ -1,0 +1,129 @@
+// What every view has around its picture: a head with controls, a line that says in which state
+// the view is, a place for errors, and a foot. Views fill `head`, `body` and `foot`.
+
+import type { Connection, Notice, Progress, Store } from "../store/types";
+import { count } from "./format";
+import { fill, h } from "./dom";
+import { Popover } from "./popover";
+import { followTheme } from "./theme";
+
+let serial = 0;
+
+const WORDS: Record<Connection, string> = {
+  live: "",
+  static: "",
+  waiting: "The kernel is busy with something else; this view answers when it is done.",
+  lost: "The kernel was restarted or has ended. This view shows what it last knew; run its cell again to make it live.",
+};
+
+export class Frame {
+  readonly root: HTMLElement;
+  readonly head = h("div", { class: "wb-head", role: "toolbar" });
+  readonly body = h("div", { class: "wb-body" });
+  readonly foot = h("div", { class: "wb-foot", role: "status" });
+  readonly card: Popover;
+  readonly id: string;
+  readonly #states = h("div", { class: "wb-states", "aria-live": "polite" });
+  readonly #connection = h("div", { class: "wb-state", hidden: true });
+  readonly #work = h("div", { class: "wb-state wb-work", hidden: true });
+  readonly #errors = h("div", {});
+  readonly #undo: (() => void)[] = [];
+
+  constructor(
+    parent: HTMLElement,
+    readonly name: string,
+    store: Store,
+  ) {
+    this.id = `wb-${(serial += 1)}-${Math.random().toString(36).slice(2, 7)}`;
+    this.root = h("section", {
+      class: `wb wb-${name.toLowerCase()}`,
+      "aria-label": `${name} view`,
+      "data-mode": store.mode,
+      // Jupyter's command-mode keys ("a" adds a cell) must not act while a view has the focus.
+      "data-lm-suppress-shortcuts": "true",
+      // Notebook chrome listens for the context menu; views have none of their own.
+      "data-jp-suppress-context-menu": true,
+    });
+    this.head.setAttribute("aria-label", `${name} controls`);
+    this.#states.append(this.#connection, this.#work, this.#errors);
+    this.root.append(this.head, this.#states, this.body, this.foot);
+    this.card = new Popover(this.root, `${this.id}-card`);
+    parent.append(this.root);
+    this.#undo.push(followTheme(this.root));
+    this.#undo.push(store.onConnection((state) => this.#showConnection(state)));
+    this.#undo.push(store.onNotice((notice) => this.notice(notice)));
+    this.#showConnection(store.connection);
+  }
+
+  loading(words: string): void {
+    fill(this.body, h("div", { class: "wb-empty", "aria-busy": "true" }, words));
+  }
+
+  empty(words: string): void {
+    fill(this.body, h("div", { class: "wb-empty" }, words));
+  }
+
+  /** An error stays until it is dismissed or the same kind of work succeeds. */
+  error(error: unknown, title: string): void {
+    const failure = error instanceof Error ? error : new Error(String(error));
+    if (failure.name === "Superseded") return;
+    const name = failure.name === "Error" ? "" : `${failure.name}: `;
+    this.notice({ level: "error", title, message: name + failure.message });
+  }
+
+  notice(notice: Notice): void {
+    const item = h(
+      "div",
+      { class: `wb-state wb-${notice.level}`, role: notice.level === "error" ? "alert" : "status" },
+      h("b", {}, notice.title),
+      h("span", { class: "wb-message" }, notice.message),
+      h("button", { class: "wb-quiet", type: "button", onclick: () => item.remove() }, "Dismiss"),
+    );
+    item.dataset["title"] = notice.title;
+    this.clearErrors(notice.title);
+    this.#errors.append(item);
+    while (this.#errors.childElementCount > 3) this.#errors.firstElementChild?.remove();
+  }
+
+  clearErrors(title: string): void {
+    for (const item of [...this.#errors.children]) {
+      if ((item as HTMLElement).dataset["title"] === title) item.remove();
+    }
+  }
+
+  /** Say what is being worked on, how far it is, and offer to stop it; null when done. */
+  working(words: string | null, progress: Progress | null = null, stop?: () => void): void {
+    this.#work.hidden = words === null;
+    if (words === null) return fill(this.#work);
+    const share = progress?.total ? progress.done / progress.total : null;
+    fill(
+      this.#work,
+      h("progress", share === null ? { "aria-label": words } : { value: share, max: 1, "aria-label": words }),
+      h(
+        "span",
+        { class: "wb-message" },
+        [
+          words,
+          progress?.total ? `${count(progress.done)} of ${count(progress.total)}` : "",
+          progress?.note ?? "",
+        ]
+          .filter(Boolean)
+          .join(" · "),
+      ),
+      stop ? h("button", { class: "wb-quiet", type: "button", onclick: stop }, "Stop") : null,
+    );
+  }
+
+  dispose(): void {
+    for (const undo of this.#undo.splice(0)) undo();
+    this.root.remove();
+  }
+
+  #showConnection(state: Connection): void {
+    this.root.dataset["connection"] = state;
+    this.#connection.hidden = WORDS[state] === "";
+    this.#connection.className = `wb-state ${state === "lost" ? "wb-warning" : "wb-info"}`;
+    if (state === "lost") this.working(null);
+    fill(this.#connection, h("b", {}, state === "lost" ? "Disconnected" : "Waiting"), h("span", { class: "wb-message" }, WORDS[state]));
+  }
+}

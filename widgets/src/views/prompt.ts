@@ -1,0 +1,425 @@
+// The prompt view: what a text is to the model, token by token and feature by feature.
+
+import { rows, scale, toggle, SaeTable, SORTS, type Reading, type SaeData, type Sort } from "../prompt/data";
+import { featureCard, predictions, tokenCard } from "../prompt/cards";
+import { code } from "../prompt/code";
+import { FeatureTable } from "../prompt/table";
+import { TokenLine } from "../prompt/tokens";
+import { ranges } from "../prompt/data";
+import { Superseded, type Store } from "../store/types";
+import { copyText, download } from "../ui/clipboard";
+import { debounce, fill, h } from "../ui/dom";
+import { count, number, plural } from "../ui/format";
+import { Frame } from "../ui/frame";
+import { badge, fillBadge, provenanceCard, type Check } from "../ui/provenance";
+import { tokenSpan } from "../ui/token";
+import { mounter, widget } from "../ui/view";
+
+interface CheckAnswer {
+  same: boolean;
+  detail: string;
+}
+
+class PromptView {
+  readonly #frame: Frame;
+  #reading: Reading | null = null;
+  #table: SaeTable | null = null;
+  #line: TokenLine | null = null;
+  #check: Check = { state: "unchecked" };
+  #hovered: number | null = null; // feature under the pointer: its values shade the tokens
+  #generation = 0;
+
+  readonly #saeSelect = h("select", { "aria-label": "SAE", onchange: () => this.#chooseSae() });
+  readonly #sortSelect = h("select", {
+    "aria-label": "Sort features",
+    title: "Density-corrected is value × ln(1/density): rare features rise",
+    onchange: () => this.#store.set({ sort: this.#sortSelect.value }),
+  });
+  readonly #dense = h("input", {
+    type: "checkbox",
+    onchange: () => this.#store.set({ hide_dense: this.#dense.checked }),
+  });
+  readonly #badge = badge(
+    (button, pinned) => this.#showProvenance(button, pinned),
+    () => this.#frame.card.hide(),
+  );
+  readonly #copied = h("button", { class: "wb-quiet", type: "button", onclick: () => void this.#copyCode() }, "Copy as code");
+  readonly #text = h("textarea", { rows: 1, spellcheck: "false", "aria-label": "Text to read", class: "wb-mono" });
+  readonly #form = h(
+    "form",
+    { class: "wb-read", onsubmit: (event: Event) => this.#read(event) },
+    this.#text,
+    h("button", { type: "submit" }, "Read"),
+  );
+  readonly #strip = h("div", { class: "wb-strip-area" });
+  readonly #next = h("div", { class: "wb-next" });
+  readonly #features: FeatureTable;
+  readonly #nothing = h("div", { class: "wb-empty", hidden: true });
+  readonly #refresh = debounce(() => this.#draw());
+  readonly #undo: (() => void)[] = [];
+
+  readonly #store: Store;
+
+  constructor(
+    root: HTMLElement,
+    store: Store,
+  ) {
+    this.#store = store;
+    this.#frame = new Frame(root, "Prompt", store);
+    for (const [value, words] of Object.entries(SORTS)) this.#sortSelect.append(h("option", { value }, words));
+    const exported = h("button", { class: "wb-quiet", type: "button", onclick: () => void this.#exportPage() }, "Export");
+    exported.title = "Download this view as one HTML file that needs no kernel and no network";
+    fill(
+      this.#frame.head,
+      h("span", { class: "wb-title" }, "Prompt"),
+      this.#saeSelect,
+      h("label", { class: "wb-muted" }, "sort ", this.#sortSelect),
+      h("label", { class: "wb-muted wb-check-label" }, this.#dense, " hide dense (> 1%)"),
+      h("span", { class: "wb-grow" }),
+      this.#badge,
+      this.#copied,
+      store.mode === "live" ? exported : null,
+    );
+    this.#features = new FeatureTable({
+      pick: (feature) => this.#pick(feature),
+      clear: () => this.#store.set({ features_picked: [] }),
+      hover: (feature, element) => this.#hoverFeature(feature, element),
+    });
+    this.#text.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.shiftKey) {
+        event.preventDefault();
+        this.#form.requestSubmit();
+      }
+    });
+    this.#text.addEventListener("input", () => this.#fitText());
+    this.#frame.root.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.#closeCard();
+    });
+    const outside = (event: Event): void => {
+      const target = event.composedPath()[0] as Node;
+      if (!this.#frame.card.element.contains(target) && !this.#badge.contains(target)) this.#closeCard(false);
+    };
+    document.addEventListener("pointerdown", outside);
+    this.#undo.push(() => document.removeEventListener("pointerdown", outside));
+    for (const name of ["sort", "hide_dense", "tokens_selected", "features_picked", "focus"]) {
+      this.#undo.push(store.on(name, this.#refresh));
+    }
+    this.#undo.push(store.on("sae", () => void this.#loadSae()));
+    this.#undo.push(store.on("initial", () => void this.#load()));
+    this.#undo.push(store.onConnection(() => this.#showMode()));
+    this.#frame.loading("Reading\u2026");
+    void this.#load();
+  }
+
+  dispose(): void {
+    for (const undo of this.#undo) undo();
+    this.#frame.dispose();
+  }
+
+  /** Take the reading; a newer one that arrives meanwhile wins. */
+  async #load(): Promise<void> {
+    const generation = (this.#generation += 1);
+    try {
+      const reading = await this.#store.initial<Reading>();
+      if (generation !== this.#generation) return;
+      this.#reading = reading;
+      this.#check = { state: "unchecked" };
+      this.#hovered = null;
+      this.#frame.card.hide(true);
+      this.#frame.clearErrors("Could not show the reading");
+      this.#lay(reading);
+      await this.#loadSae();
+    } catch (error) {
+      if (error instanceof Superseded || generation !== this.#generation) return;
+      this.#frame.error(error, "Could not show the reading");
+      if (!this.#reading) this.#frame.empty("Nothing to show.");
+    }
+  }
+
+  async #loadSae(): Promise<void> {
+    const reading = this.#reading;
+    if (!reading) return;
+    const name = this.#store.get<string | null>("sae");
+    const head = reading.saes.find((sae) => sae.sae === name) ?? reading.saes[0];
+    if (!head) {
+      this.#table = null;
+      return this.#draw();
+    }
+    if (this.#table?.data.sae === head.sae && this.#table.special === reading.special.data) return this.#draw();
+    const special = reading.special.data;
+    try {
+      const embedded = reading.first?.sae === head.sae ? reading.first : null;
+      if (!embedded) this.#frame.working(`Loading ${head.sae}`);
+      const data = embedded ?? (await this.#store.request<SaeData>("sae", { name: head.sae }));
+      if (reading !== this.#reading || (this.#store.get<string | null>("sae") ?? head.sae) !== head.sae) return;
+      this.#table = new SaeTable(data, special, reading.tokens.length);
+      this.#frame.clearErrors("Could not load the SAE's values");
+    } catch (error) {
+      this.#frame.error(error, "Could not load the SAE's values");
+    }
+    this.#frame.working(null);
+    this.#draw();
+  }
+
+  #lay(reading: Reading): void {
+    fill(
+      this.#saeSelect,
+      ...reading.saes.map((sae) =>
+        h("option", { value: sae.sae, title: `${sae.architecture} at ${sae.site}` }, `${sae.sae} \u00b7 ${count(sae.d_sae)} features`),
+      ),
+    );
+    this.#saeSelect.disabled = reading.saes.length === 0;
+    if (!reading.saes.length) fill(this.#saeSelect, h("option", {}, "no SAE attached"));
+    this.#text.value = reading.text;
+    this.#line = new TokenLine(reading, {
+      select: (positions) => this.#store.set({ tokens_selected: positions }),
+      focus: (position) => this.#store.set({ focus: position }),
+      hover: (position, element) => this.#hoverToken(position, element),
+    });
+    fill(this.#strip, this.#line.element);
+    if (!reading.tokens.length) fill(this.#strip, h("div", { class: "wb-empty" }, "The text has no tokens."));
+    fill(
+      this.#frame.body,
+      reading.can_read ? this.#form : null,
+      this.#strip,
+      h("div", { class: "wb-columns" }, h("div", { class: "wb-main" }, this.#features.element, this.#nothing), this.#next),
+    );
+    this.#fitText();
+    this.#showMode();
+  }
+
+  #fitText(): void {
+    this.#text.rows = Math.min(6, Math.max(1, this.#text.value.split("\n").length));
+  }
+
+  #showMode(): void {
+    const lost = this.#store.connection === "lost";
+    for (const control of this.#form.querySelectorAll<HTMLButtonElement | HTMLTextAreaElement>("button, textarea")) {
+      control.disabled = lost;
+    }
+    this.#saeSelect.disabled = !this.#reading?.saes.length;
+  }
+
+  #positions(): number[] {
+    return this.#store.get<number[]>("tokens_selected") ?? [];
+  }
+
+  #picked(): string[] {
+    return this.#store.get<string[]>("features_picked") ?? [];
+  }
+
+  /** Picked features that belong to the SAE on screen, by index. */
+  #pickedHere(): number[] {
+    const start = `${this.#table?.data.sae}/`;
+    return this.#picked()
+      .filter((ref) => ref.startsWith(start))
+      .map((ref) => Number(ref.slice(start.length)));
+  }
+
+  #draw(): void {
+    const [reading, line, table] = [this.#reading, this.#line, this.#table];
+    if (!reading || !line) return;
+    const sort = this.#store.get<Sort>("sort");
+    const hideDense = this.#store.get<boolean>("hide_dense");
+    const selected = this.#positions();
+    const focus = Math.min(this.#store.get<number>("focus") ?? 0, reading.tokens.length - 1);
+    this.#sortSelect.value = sort;
+    this.#dense.checked = hideDense;
+    fillBadge(this.#badge, reading.provenance, this.#check);
+    if (table) this.#saeSelect.value = table.data.sae;
+    this.#shade(focus);
+    const result = table ? rows(table, reading.tokens.length, { selected, sort, hideDense }) : { rows: [], hidden: 0 };
+    if (table) {
+      this.#features.show({ table, rows: result.rows, sort, tokens: reading.tokens.length, picked: new Set(this.#picked()) });
+    }
+    this.#features.element.hidden = result.rows.length === 0;
+    this.#nothing.hidden = result.rows.length > 0;
+    this.#nothing.textContent = !reading.saes.length
+      ? "No SAE is attached to this session. Attach one with wb.open(model, saes=[\u2026])."
+      : !table
+        ? ""
+        : result.hidden
+          ? `All ${count(result.hidden)} active features here are dense (> 1% of tokens). Untick "hide dense" to see them.`
+          : "No feature of this SAE is active here.";
+    this.#drawNext(reading, focus);
+    this.#drawFoot(selected, result.rows.length, result.hidden);
+  }
+
+  #shade(focus = Math.min(this.#store.get<number>("focus") ?? 0, (this.#reading?.tokens.length ?? 1) - 1)): void {
+    const [line, table, reading] = [this.#line, this.#table, this.#reading];
+    if (!line || !reading) return;
+    const hideDense = this.#store.get<boolean>("hide_dense");
+    const features = this.#hovered !== null ? [this.#hovered] : this.#pickedHere();
+    const shades = table ? table.shades(features, hideDense) : [];
+    line.show(shades, scale(shades, reading.special.data), this.#positions(), focus);
+    const legend = this.#frame.foot.querySelector(".wb-legend-words");
+    if (legend) legend.textContent = this.#legend();
+  }
+
+  #legend(): string {
+    const [table, reading] = [this.#table, this.#reading];
+    if (!table || !reading) return "";
+    const features = this.#hovered !== null ? [this.#hovered] : this.#pickedHere();
+    const shades = table.shades(features, this.#store.get<boolean>("hide_dense"));
+    const what =
+      features.length === 0 ? "strongest feature" : features.length === 1 ? `${table.data.sae}/${features[0]}` : `${features.length} picked features`;
+    return `0 to ${number(scale(shades, reading.special.data))} \u00b7 ${what}`;
+  }
+
+  #drawNext(reading: Reading, focus: number): void {
+    const list = reading.next_tokens[focus] ?? [];
+    fill(
+      this.#next,
+      h("div", { class: "wb-sub" }, "next token after ", tokenSpan(reading.tokens[focus] ?? "")),
+      list.length ? predictions(list, 10) : h("div", { class: "wb-muted" }, "not recorded"),
+    );
+    this.#next.hidden = reading.tokens.length === 0;
+  }
+
+  #drawFoot(selected: readonly number[], shown: number, hidden: number): void {
+    const [reading, table] = [this.#reading, this.#table];
+    if (!reading) return;
+    const picked = this.#picked().length;
+    const words = [
+      plural(reading.tokens.length, "token"),
+      selected.length ? `selected ${ranges(selected)}` : "none selected",
+      table ? plural(shown, "feature") + (hidden ? ` (${count(hidden)} dense hidden)` : "") : "",
+      picked ? `${count(picked)} picked` : "",
+      this.#store.mode === "snapshot" ? "snapshot" : "",
+    ].filter(Boolean);
+    fill(
+      this.#frame.foot,
+      h("span", {}, words.join(" \u00b7 ")),
+      h("span", { class: "wb-grow" }),
+      table ? h("span", { class: "wb-legend", "aria-hidden": "true" }) : null,
+      table ? h("span", { class: "wb-legend-words" }, this.#legend()) : null,
+    );
+  }
+
+  #pick(feature: number): void {
+    if (!this.#table) return;
+    this.#store.set({ features_picked: toggle(this.#picked(), `${this.#table.data.sae}/${feature}`) });
+  }
+
+  #chooseSae(): void {
+    this.#hovered = null;
+    this.#store.set({ sae: this.#saeSelect.value });
+  }
+
+  #hoverToken(position: number | null, element: HTMLElement | null): void {
+    if (position === null || !element || !this.#reading) return this.#frame.card.hide();
+    this.#frame.card.show(
+      element,
+      tokenCard(this.#reading, this.#table, position, this.#store.get<boolean>("hide_dense"), this.#pickedHere()),
+    );
+  }
+
+  #hoverFeature(feature: number | null, element: HTMLElement | null): void {
+    this.#hovered = feature;
+    this.#shade();
+    if (feature === null || !element || !this.#table || !this.#reading) return this.#frame.card.hide();
+    const sort = this.#store.get<Sort>("sort");
+    const all = rows(this.#table, this.#reading.tokens.length, { selected: this.#positions(), sort, hideDense: false });
+    const value = all.rows.find((row) => row.feature === feature)?.value ?? 0;
+    this.#frame.card.show(element, featureCard(this.#reading, this.#table, feature, value));
+  }
+
+  #showProvenance(button: HTMLElement, pinned: boolean): void {
+    if (!this.#reading) return;
+    const canCheck = this.#store.mode === "live" && this.#reading.can_read && this.#store.connection !== "lost";
+    const run = canCheck ? () => void this.#selfCheck() : null;
+    if (pinned && button.getAttribute("aria-expanded") === "true") return this.#closeCard();
+    this.#frame.card.show(button, provenanceCard(this.#reading.provenance, this.#check, run), pinned);
+    if (pinned) {
+      button.setAttribute("aria-expanded", "true");
+      this.#frame.card.element.querySelector("button")?.focus();
+    }
+  }
+
+  #closeCard(refocus = true): void {
+    const open = this.#badge.getAttribute("aria-expanded") === "true";
+    this.#badge.setAttribute("aria-expanded", "false");
+    this.#frame.card.hide(true);
+    if (open && refocus) {
+      this.#badge.focus();
+      this.#frame.card.hide(true);
+    }
+  }
+
+  async #selfCheck(): Promise<void> {
+    this.#setCheck({ state: "running" });
+    try {
+      const answer = await this.#store.request<CheckAnswer>("check");
+      this.#setCheck({ state: answer.same ? "same" : "differs", detail: answer.detail });
+      if (!answer.same) {
+        this.#frame.notice({ level: "warning", title: "Self-check differs", message: answer.detail });
+      } else this.#frame.clearErrors("Self-check differs");
+      this.#frame.clearErrors("Self-check failed");
+    } catch (error) {
+      this.#setCheck({ state: "unchecked" });
+      this.#frame.error(error, "Self-check failed");
+    }
+  }
+
+  #setCheck(check: Check): void {
+    this.#check = check;
+    if (!this.#reading) return;
+    fillBadge(this.#badge, this.#reading.provenance, check);
+    if (this.#badge.getAttribute("aria-expanded") === "true") {
+      this.#badge.setAttribute("aria-expanded", "false");
+      this.#showProvenance(this.#badge, true);
+    }
+  }
+
+  #read(event: Event): void {
+    event.preventDefault();
+    const stop = (): void => this.#store.cancel("read");
+    this.#frame.working("Reading", null, stop);
+    this.#store
+      .request("read", { text: this.#text.value }, { onProgress: (progress) => this.#frame.working("Reading", progress, stop) })
+      .then(() => {
+        this.#frame.working(null);
+        this.#frame.clearErrors("Could not read this text");
+      })
+      .catch((error: Error) => {
+        // A newer request keeps its own progress line; a stopped one has none.
+        this.#frame.working(null);
+        this.#frame.error(error, "Could not read this text");
+      });
+  }
+
+  async #copyCode(): Promise<void> {
+    if (!this.#reading) return;
+    const text = code(this.#reading.code, {
+      text: this.#reading.text,
+      sae: this.#table?.data.sae ?? null,
+      sort: this.#store.get<Sort>("sort"),
+      hideDense: this.#store.get<boolean>("hide_dense"),
+      tokens: this.#positions(),
+      picked: this.#picked(),
+    });
+    const done = await copyText(text, this.#frame.root);
+    this.#frame.card.show(this.#copied, [
+      h("div", { class: "wb-sub" }, done ? "Copied" : "Copy this"),
+      h("pre", { class: "wb-mono wb-code" }, text),
+    ], true);
+  }
+
+  async #exportPage(): Promise<void> {
+    try {
+      const page = await this.#store.request<{ name: string; html: string }>("export");
+      download(page.name, page.html, "text/html");
+      this.#frame.clearErrors("Export failed");
+    } catch (error) {
+      this.#frame.error(error, "Export failed");
+    }
+  }
+}
+
+function render(root: HTMLElement, store: Store): () => void {
+  const view = new PromptView(root, store);
+  return () => view.dispose();
+}
+
+export const mount = mounter(render);
+export default widget(render);
