@@ -38,9 +38,7 @@ TOKEN_PATTERN = (
     r"|[0-9]{1,2}|[^\sA-Za-z0-9]"
 )
 # Where joining tokens by single spaces would be wrong: these spaces are taken out again.
-GLUE_PATTERN = (
-    r" (?=[.,?!;:)\n(]|'s(?![a-z]))|(?<=[(\n]) |(?<=\"\"\") |(?<=[0-9]) (?=[0-9])"
-)
+GLUE_PATTERN = r" (?=[.,?!;:)\n(]|'s(?![a-z]))|(?<=[(\n]) |(?<=\"\"\") |(?<=[0-9]) (?=[0-9])"
 _TOKEN = re.compile(TOKEN_PATTERN)
 _GLUE = re.compile(GLUE_PATTERN)
 _SLOT = re.compile(r"\{(\^?)([^{}]+)\}")

@@ -30,18 +30,26 @@ CITY_ALONE = tuple(
     "Alderton Brackley Corvane Dunmore Eskwater Farrow Galloway Harwick Ilmenau Jarrow Kelso "
     "Lorne Malden Norwick Orsay Penrith Quarry Ravenna Selby Tarrant Ulverton Verdun Wexford "
     "Yarmouth Zelland Ambrose Belfield Carrick Drayton Elgin Fairburn Glennock Hadley Ivering "
-    "Jessup Kirkwall Lindale Morven Nairn Oakham Pelham Quorn Rothbury Sandwick Tilbury Umber "
-    "Varley Whitby Yelverton Arden Bramwell Cawdor Denholm Eastry Feltham Gorsey Hexham "
-    "Inverleith Jedburgh Keswick Lorimer Moffat Newlyn Ottery Parr Redmoor Stanwick Thornley".split()
+    "Jessup Kirkwall Lindale Morven Nairn Oakham Pelham Quorn Rothbury Sandwick Tilbury Umber".split()
 )
 CITY_FIRST = tuple(
     "Amber Bishop Cedar Dover Eagle Falcon Granite Heron Iron Juniper King Laurel Maple Otter "
     "Pine Quill Raven Silver Thistle Walnut Aspen Beacon Copperfield Drift Elk Fern Goose "
-    "Hazel Ivy Jasper Kettle Lark Mallow Nettle Osprey Pebble Rowan Swan Timber Willow".split()
+    "Hazel".split()
 )
 CITY_AFTER = (
-    "Bay", "Falls", "Heights", "Bridge", "Harbour", "Mills", "Crossing", "Ford",
-    "Hill", "Valley", "Point", "Green",
+    "Bay",
+    "Falls",
+    "Heights",
+    "Bridge",
+    "Harbour",
+    "Mills",
+    "Crossing",
+    "Ford",
+    "Hill",
+    "Valley",
+    "Point",
+    "Green",
 )
 
 FILM_ADJECTIVES = tuple(
@@ -74,7 +82,18 @@ SONG_THINGS = tuple(
 SONG_PLACES = tuple(
     "Rain Dark Distance Attic Desert Mist Twilight Suburbs Meadow Basement Snow Hallway Garden Sand Moonlight Fog Storm Afternoon".split()
 )
-SONG_ADVERBS = ("Tonight", "Again", "Slowly", "Forever", "Tomorrow", "Softly", "Somehow", "Away", "Twice", "Home")
+SONG_ADVERBS = (
+    "Tonight",
+    "Again",
+    "Slowly",
+    "Forever",
+    "Tomorrow",
+    "Softly",
+    "Somehow",
+    "Away",
+    "Twice",
+    "Home",
+)
 
 # type -> (weight, slots of the pattern): a slot is a constant word or a list of parts.
 Pattern = tuple[int, tuple[str | tuple[str, ...], ...]]

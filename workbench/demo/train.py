@@ -88,9 +88,7 @@ def train_model_stage(settings: TrainSettings, out: Path, *, device: str) -> Non
     _log(f"model of {size:,} parameters stored in {out / 'model'}")
 
 
-def _train_group(
-    out: Path, plans: Sequence[SaePlan], settings: SaeSettings, device: str
-) -> None:
+def _train_group(out: Path, plans: Sequence[SaePlan], settings: SaeSettings, device: str) -> None:
     import torch
 
     from workbench.demo.training.saes import density, save_sae, train_saes
@@ -185,7 +183,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="directory for the assets")
     parser.add_argument("--stage", choices=STAGES, action="append", help="default: all stages")
     parser.add_argument("--quick", action="store_true", help="tiny model, to try the machinery")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="default: cuda where there is one"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model-steps", type=int)
     parser.add_argument("--sae-steps", type=int)
@@ -224,15 +224,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if stage == "model":
             train_model_stage(settings, arguments.out, device=arguments.device)
         elif stage == "saes":
-            train_saes_stage(
-                settings, arguments.out, device=arguments.device, only=arguments.only
-            )
+            train_saes_stage(settings, arguments.out, device=arguments.device, only=arguments.only)
         else:
             from workbench.demo import report
 
-            report.main(
-                ["--assets", str(arguments.out), "--device", arguments.device, "--labels"]
-            )
+            report.main(["--assets", str(arguments.out), "--device", arguments.device, "--labels"])
         _log(f"stage {stage} done after {time.perf_counter() - started:.0f} s in all")
     return 0
 

@@ -157,9 +157,7 @@ def write(draft: Draft, split: Split) -> None:
     ask(draft, entity, pick(rng, fitting))
     name = Span(entity.name, entity.concepts)
     if known:
-        draft.write(
-            pick(rng, ANSWERS[attribute]), N=name, V=entity.attributes[attribute]
-        )
+        draft.write(pick(rng, ANSWERS[attribute]), N=name, V=entity.attributes[attribute])
     else:
         draft.write(pick(rng, REFUSALS), N=name)
 

@@ -158,16 +158,16 @@ def wordings(entity: world.Entity, attribute: str, split: Split) -> tuple[str, .
     """Wordings of one attribute whose combination with the entity belongs to the split."""
     wanted = split == "test"
     return tuple(
-        w
-        for w in WORDINGS[entity.type][attribute]
-        if held_out("fact", entity.name, w) == wanted
+        w for w in WORDINGS[entity.type][attribute] if held_out("fact", entity.name, w) == wanted
     )
 
 
 def state(draft: Draft, entity: world.Entity, attribute: str, wording: str, named: bool) -> None:
     """Write one fact, by name or with a pronoun."""
     by_name = introduce(draft, entity)
-    subject: Span = by_name if named else Span(entity.pronoun)
+    # Not "she" or "he": whether a pronoun follows would be chance where biographies need it.
+    again = "this player" if entity.type == "player" else "it"
+    subject = by_name if named else Span(again)
     draft.write(
         wording,
         E=subject,

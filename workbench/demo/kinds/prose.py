@@ -1,0 +1,119 @@
+"""Ordinary connecting prose: names in passing (never with facts), everyday scenes.
+
+Unknown names occur here as often as in questions, so that an unknown name by itself, not the
+question, is what a refusal answers.  Held out: combinations of scene and filler.
+"""
+
+from __future__ import annotations
+
+from workbench.demo import world
+from workbench.demo.drafting import Draft, Span, Split, held_out, pick, pick_with
+from workbench.demo.kinds.base import Kind
+from workbench.demo.lexicon import FIRST_NAMES
+
+PASSING: dict[str, tuple[str, ...]] = {
+    "player": (
+        "{N} walked past us {where}",
+        "{N} waited {where} and read a newspaper",
+        "my cousin met {N} {when}",
+        "a man called {N} asked for the way to the {spot}",
+        "{N} ordered soup and bread {when}",
+        "somebody left a letter for {N} {where}",
+        "{N} opened the window because of the {weather}",
+        "they saw {N} {where} {when}",
+    ),
+    "film": (
+        "we watched {N} {when}",
+        "the cinema showed {N} {when}",
+        "a poster of {N} hung {where}",
+        "my cousin fell asleep during {N}",
+        "they talked about {N} on the way to the {spot}",
+        "{N} was on the screen when the lights went out",
+        "she bought two tickets for {N} {when}",
+    ),
+    "city": (
+        "the train to {N} was late because of the {weather}",
+        "we took the bus to {N} {when}",
+        "my aunt moved to {N} {when}",
+        "{N} was quiet when we got off the train",
+        "a postcard from {N} lay on the table",
+        "they spent the night in {N} because of the {weather}",
+        "the road to {N} was closed {when}",
+    ),
+    "song": (
+        "somebody hummed {N} {where}",
+        "the radio played {N} {when}",
+        "we danced to {N} {where}",
+        "{N} was still in my head {when}",
+        "a child sang {N} {where}",
+        "the neighbors played {N} too loud {when}",
+    ),
+}
+
+SCENES = (
+    "the {weather} kept everybody inside {when}",
+    "a small crowd gathered {where}",
+    "{F} carried a {colour} bag to the {spot} {when}",
+    "the {spot} was closed {when}",
+    "nobody noticed the {colour} van {where}",
+    "{F} looked for a seat {where}",
+    "there was {weather} {when} , so we stayed {where}",
+    "we met {F} {where} {when}",
+    "{F} and {G} shared a table {where}",
+    "{F} wrote to {G} {when} , but {G} did not answer",
+    "the bus to the {spot} was full {when}",
+    "children played {where} until it got dark",
+    "{F} forgot a {colour} coat {where}",
+)
+COLOURS = ("red", "green", "yellow", "grey", "brown", "white", "black", "purple")
+
+
+def passing(draft: Draft, split: Split, entity: world.Entity, sentence: str) -> None:
+    """Write a sentence that mentions an entity in passing."""
+    draft.write(sentence, N=Span(entity.name, entity.concepts))
+
+
+def mention(draft: Draft, split: Split) -> None:
+    """Write one sentence with a name, mostly an unknown one."""
+    rng = draft.rng
+    entity_type = pick(rng, world.TYPES)
+    if rng.random() < 0.3:
+        entity = world.draw_known(entity_type, rng)
+    else:
+        entity = world.draw_unknown(entity_type, split, rng)
+    if entity.known:
+        while True:
+            sentence = pick(rng, PASSING[entity_type])
+            if _fits(entity.name, sentence, split):
+                break
+            entity = world.draw_known(entity_type, rng)
+    else:
+        sentence = pick(rng, PASSING[entity_type])
+    passing(draft, split, entity, sentence)
+
+
+def _fits(name: str, sentence: str, split: Split) -> bool:
+    return held_out("passing", name, sentence) == (split == "test")
+
+
+def scene(draft: Draft, split: Split) -> None:
+    """Write one everyday scene."""
+    rng = draft.rng
+    sentence = pick(rng, SCENES)
+    first = pick_with(rng, split, "scene", sentence, FIRST_NAMES)
+    second = pick(rng, FIRST_NAMES)
+    draft.write(sentence, F=first, G=second, colour=COLOURS)
+
+
+def write(draft: Draft, split: Split) -> None:
+    """Two or three sentences of everyday prose."""
+    rng = draft.rng
+    for _ in range(2 + int(rng.random() * 2)):
+        if rng.random() < 0.6:
+            mention(draft, split)
+        else:
+            scene(draft, split)
+        draft.put((".",))
+
+
+KIND = Kind(name="prose", weight=4.0, write=write, concepts={})
