@@ -1,0 +1,20 @@
+"""Views: one anywidget per view, the message protocol, HTML export."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.widgets.base import View as View
+    from workbench.widgets.prompt import PromptView as PromptView
+
+_PLACES = {"PromptView": "workbench.widgets.prompt", "View": "workbench.widgets.base"}
+
+__all__ = ["PromptView", "View"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'workbench.widgets' has no attribute {name!r}")
