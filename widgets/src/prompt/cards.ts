@@ -1,7 +1,7 @@
 // What hovering or focusing a token or a feature shows, and the panel of next-token predictions.
 
 import { h } from "../ui/dom";
-import { number, percent, plural } from "../ui/format";
+import { number, percent, plural, printable } from "../ui/format";
 import { tokenSpan } from "../ui/token";
 import type { Prediction, Reading, SaeTable } from "./data";
 
@@ -59,7 +59,7 @@ export function tokenCard(
           "div",
           { class: "wb-card-row" },
           h("span", { class: "wb-mono" }, String(feature)),
-          h("span", { class: "wb-clip wb-muted" }, table.label(feature) ?? ""),
+          h("span", { class: "wb-clip wb-muted" }, printable(table.label(feature) ?? "")),
           h("span", { class: "wb-num" }, number(value)),
         ),
       );
@@ -83,7 +83,7 @@ export function featureCard(reading: Reading, table: SaeTable, feature: number, 
       "dl",
       { class: "wb-facts" },
       ...fact("feature", h("span", { class: "wb-mono" }, `${table.data.sae}/${feature}`)),
-      ...fact("label", table.label(feature) ?? "no label"),
+      ...fact("label", printable(table.label(feature) ?? "no label")),
       ...fact("value", number(value, 4)),
       ...fact("max seen", number(table.maxActivation(feature), 4)),
       ...fact("density", density >= 0 ? `${percent(density)} of counted tokens` : "unknown"),

@@ -1,12 +1,13 @@
 // The table of features: one row each, clicked or picked by keyboard, drawn only where visible.
 
 import { h } from "../ui/dom";
-import { number, percent } from "../ui/format";
+import { number, percent, printable } from "../ui/format";
 import { Rows } from "../ui/rows";
 import { tokenSpan } from "../ui/token";
 import { bins, type Row, type SaeTable, type Sort } from "./data";
 
 const ROW_HEIGHT = 25;
+const MOST_HEIGHT = 360;
 const STRIP_CELLS = 60;
 
 export interface TableActions {
@@ -37,6 +38,7 @@ export class FeatureTable {
   readonly #body = h("tbody", {});
   readonly #grid: HTMLTableElement;
   readonly #valueHead: HTMLElement;
+  readonly #head: HTMLElement;
   readonly #list: Rows;
   #state: TableState | null = null;
   #focused = 0;
@@ -50,14 +52,19 @@ export class FeatureTable {
       head.append(h("th", { class: `wb-c-${key}${numeric ? " wb-num" : ""}`, scope: "col", title }, name));
     }
     this.#valueHead = head.children[3] as HTMLElement;
+    this.#head = head.children[0] as HTMLElement;
     this.#grid = h("table", { role: "grid", "aria-multiselectable": "true", "aria-label": "Features" }, h("thead", {}, head), this.#body);
     this.element = h("div", { class: "wb-table" }, this.#grid);
-    this.#list = new Rows(this.element, this.#body, ROW_HEIGHT, (index) => this.#row(index));
+    this.#list = new Rows(this.element, this.#body, ROW_HEIGHT, MOST_HEIGHT, (index) => this.#row(index));
     this.#listen();
   }
 
   show(state: TableState): void {
     this.#state = state;
+    // References are read and copied whole: the column is as wide as the longest.
+    const longest = Math.max(0, ...state.rows.map((row) => String(row.feature).length));
+    const characters = Math.max(8, state.table.data.sae.length + 1 + longest);
+    this.#head.style.width = `${Math.min(220, Math.ceil(characters * 7.3) + 13)}px`;
     this.#focused = Math.min(this.#focused, Math.max(0, state.rows.length - 1));
     this.#valueHead.textContent = state.sort === "corrected" ? "corrected" : "value";
     this.#valueHead.title =
@@ -89,7 +96,7 @@ export class FeatureTable {
         "aria-selected": String(chosen),
       },
       h("td", { class: "wb-c-feature wb-mono", role: "gridcell" }, ref),
-      h("td", { class: `wb-c-label wb-clip${label ? "" : " wb-muted"}`, role: "gridcell" }, label ?? "no label"),
+      h("td", { class: `wb-c-label wb-clip${label ? "" : " wb-muted"}`, role: "gridcell" }, label === null ? "no label" : printable(label)),
       h("td", { class: "wb-c-strip", role: "gridcell" }, this.#strip(table, feature, tokens)),
       h("td", { class: "wb-c-value wb-num", role: "gridcell" }, number(sort === "corrected" ? corrected : value)),
       h("td", { class: "wb-c-density wb-num", role: "gridcell" }, percent(table.density(feature))),

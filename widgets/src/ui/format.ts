@@ -75,6 +75,13 @@ export function spoken(token: string): string {
     .join("");
 }
 
+/** Prose with its spaces kept and anything that hides or misleads written out. */
+export function printable(text: string): string {
+  return pieces(text)
+    .map((piece) => (piece.kind === "space" ? " " : piece.kind === "newline" ? "\u21b5" : piece.kind === "tab" ? "\u21e5" : piece.text))
+    .join("");
+}
+
 /** Python source for a string, on one line. */
 export function pythonString(text: string): string {
   let body = "";

@@ -20,7 +20,12 @@ export class Frame {
   readonly root: HTMLElement;
   readonly head = h("div", { class: "wb-head", role: "toolbar" });
   readonly body = h("div", { class: "wb-body" });
-  readonly foot = h("div", { class: "wb-foot", role: "status" });
+  /** One line in words on what is shown; read out when it changes. */
+  readonly status = h("span", { role: "status" });
+  /** What the colours mean. */
+  readonly legend = h("span", { class: "wb-legend-box" });
+  readonly actions = h("span", { class: "wb-actions" });
+  readonly #foot = h("div", { class: "wb-foot" }, this.status, h("span", { class: "wb-grow" }), this.legend, this.actions);
   readonly card: Popover;
   readonly id: string;
   readonly #states = h("div", { class: "wb-states", "aria-live": "polite" });
@@ -46,9 +51,16 @@ export class Frame {
     });
     this.head.setAttribute("aria-label", `${name} controls`);
     this.#states.append(this.#connection, this.#work, this.#errors);
-    this.root.append(this.head, this.#states, this.body, this.foot);
+    this.root.append(this.head, this.#states, this.body, this.#foot);
     this.card = new Popover(this.root, `${this.id}-card`);
     parent.append(this.root);
+    const page = document.documentElement;
+    if (store.mode === "snapshot" && page.hasAttribute("data-wb-page")) {
+      const toggle = (): void => {
+        page.dataset["wbTheme"] = this.root.dataset["wbTheme"] === "dark" ? "light" : "dark";
+      };
+      this.actions.append(h("button", { class: "wb-quiet", type: "button", onclick: toggle }, "Light or dark"));
+    }
     this.#undo.push(followTheme(this.root));
     this.#undo.push(store.onConnection((state) => this.#showConnection(state)));
     this.#undo.push(store.onNotice((notice) => this.notice(notice)));

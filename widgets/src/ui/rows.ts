@@ -25,18 +25,22 @@ export class Rows {
   readonly #scroller: HTMLElement;
   readonly #body: HTMLTableSectionElement;
   readonly #rowHeight: number;
+  readonly #viewport: number;
   readonly #draw: (index: number) => HTMLTableRowElement;
 
+  /** `viewport` is the height the scroller may grow to: rows to draw before it has been laid out. */
   constructor(
     scroller: HTMLElement,
     body: HTMLTableSectionElement,
     rowHeight: number,
+    viewport: number,
     draw: (index: number) => HTMLTableRowElement,
   ) {
     this.#scroller = scroller;
     this.#body = body;
     this.#rowHeight = rowHeight;
     this.#draw = draw;
+    this.#viewport = viewport;
     scroller.addEventListener("scroll", () => this.#refresh(false), { passive: true });
   }
 
@@ -64,7 +68,7 @@ export class Rows {
   }
 
   #refresh(force: boolean): void {
-    const next = visible(this.#scroller.scrollTop, this.#scroller.clientHeight || 400, this.#rowHeight, this.#count);
+    const next = visible(this.#scroller.scrollTop, Math.max(this.#scroller.clientHeight, this.#viewport), this.#rowHeight, this.#count);
     if (!force && next.first === this.#drawn.first && next.last === this.#drawn.last) return;
     const kept = force ? new Map<number, HTMLTableRowElement>() : this.#elements;
     const elements = new Map<number, HTMLTableRowElement>();

@@ -32,7 +32,7 @@ class PromptView {
   readonly #saeSelect = h("select", { "aria-label": "SAE", onchange: () => this.#chooseSae() });
   readonly #sortSelect = h("select", {
     "aria-label": "Sort features",
-    title: "Density-corrected is value × ln(1/density): rare features rise",
+    title: "Order of the features. Density-corrected is value × ln(1/density): rare features rise",
     onchange: () => this.#store.set({ sort: this.#sortSelect.value }),
   });
   readonly #dense = h("input", {
@@ -73,13 +73,13 @@ class PromptView {
       this.#frame.head,
       h("span", { class: "wb-title" }, "Prompt"),
       this.#saeSelect,
-      h("label", { class: "wb-muted" }, "sort ", this.#sortSelect),
+      this.#sortSelect,
       h("label", { class: "wb-muted wb-check-label" }, this.#dense, " hide dense (> 1%)"),
       h("span", { class: "wb-grow" }),
       this.#badge,
       this.#copied,
-      store.mode === "live" ? exported : null,
     );
+    if (store.mode === "live") this.#frame.actions.append(exported);
     this.#features = new FeatureTable({
       pick: (feature) => this.#pick(feature),
       clear: () => this.#store.set({ features_picked: [] }),
@@ -252,8 +252,7 @@ class PromptView {
     const features = this.#hovered !== null ? [this.#hovered] : this.#pickedHere();
     const shades = table ? table.shades(features, hideDense) : [];
     line.show(shades, scale(shades, reading.special.data), this.#positions(), focus);
-    const legend = this.#frame.foot.querySelector(".wb-legend-words");
-    if (legend) legend.textContent = this.#legend();
+    fill(this.#frame.legend, h("span", { class: "wb-legend" }), this.#legend());
   }
 
   #legend(): string {
@@ -287,13 +286,8 @@ class PromptView {
       picked ? `${count(picked)} picked` : "",
       this.#store.mode === "snapshot" ? "snapshot" : "",
     ].filter(Boolean);
-    fill(
-      this.#frame.foot,
-      h("span", {}, words.join(" \u00b7 ")),
-      h("span", { class: "wb-grow" }),
-      table ? h("span", { class: "wb-legend", "aria-hidden": "true" }) : null,
-      table ? h("span", { class: "wb-legend-words" }, this.#legend()) : null,
-    );
+    this.#frame.status.textContent = words.join(" \u00b7 ");
+    this.#frame.legend.hidden = !table;
   }
 
   #pick(feature: number): void {
