@@ -131,6 +131,7 @@ def _load_named(
     revision: str | None,
 ) -> tuple[Network, PreTrainedTokenizerBase, str]:
     source, shown = _locate(name)
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as hf_logging
 
@@ -140,7 +141,7 @@ def _load_named(
         if tokenizer is None:
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         plain = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise LoadError(_why_not(name, source, error)) from error
     finally:
         if bars:
@@ -197,7 +198,7 @@ def _bridge(plain: Any, tokenizer: PreTrainedTokenizerBase, name: str) -> Networ
         bridge = TransformerBridge.boot_transformers(
             name,
             hf_model=structure,
-            tokenizer=copy.deepcopy(tokenizer),
+            tokenizer=_for_bridge(tokenizer),
             dtype=parameter.dtype,
             device=parameter.device,
         )
@@ -208,6 +209,17 @@ def _bridge(plain: Any, tokenizer: PreTrainedTokenizerBase, name: str) -> Networ
             "transformer_lens.model_bridge.sources.list_supported_models()"
         ) from error
     return Network(plain, bridge)
+
+
+def _for_bridge(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Copy the tokenizer, because the bridge changes its own.
+
+    The bridge would read it again from where it came from to have it add a BOS token; one made in
+    memory came from nowhere. The mark keeps it as it is, and the bridge adds BOS by itself.
+    """
+    copied = copy.deepcopy(tokenizer)
+    copied.init_kwargs = {"name_or_path": "", **copied.init_kwargs, "add_bos_token": True}
+    return copied
 
 
 def fingerprint(module: nn.Module, *, sample: int = 65_536) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from workbench.model import passes
 from workbench.model.load import fingerprint, load_network, parse_device, parse_dtype
 from workbench.model.network import Network, unique_bytes
 from workbench.model.passes import Edit, Pass
+from workbench.model.readout import Readout
 from workbench.model.sites import Site, SiteMap
 from workbench.model.tokens import Chat, Tokenizing, TokenPolicy, Tokens
 from workbench.types import Provenance
@@ -119,6 +121,11 @@ class Model:
     def nbytes(self) -> int:
         """Bytes the weights take, each storage once, the bridge's own copies included."""
         return unique_bytes(self.network.plain, self.bridge.original_model)
+
+    @functools.cached_property
+    def readout(self) -> Readout:
+        """The last norm and unembedding, for direct logit effects."""
+        return Readout(self)
 
     def logits_option(self) -> dict[str, Any]:
         """Keyword that makes the network compute the last position's logits only, if it has one."""

@@ -101,17 +101,20 @@ class Network:
         return paths
 
     def _target(self, hook: str) -> tuple[nn.Module, Literal["in", "out"]] | None:
-        """Find the plain module, and the side of it, that `hook` names; None where there is none."""
+        """Find the plain module, and the side of it, that `hook` names; None if there is none."""
         owner, _, tail = hook.rpartition(".")
         if tail not in ("hook_in", "hook_out") or not owner:
             return None
+        module = self.plain_module(owner)
+        return None if module is None else (module, "in" if tail == "hook_in" else "out")
+
+    def plain_module(self, component: str) -> nn.Module | None:
+        """Find the plain module a bridge component (``ln_final``, ``blocks.2.mlp``) stands for."""
         try:
-            component = self.bridge.get_submodule(owner)
-            path = self._paths[id(component)]
-            module = self.plain.get_submodule(path)
+            path = self._paths[id(self.bridge.get_submodule(component))]
+            return self.plain.get_submodule(path)
         except (AttributeError, KeyError):
             return None
-        return module, "in" if tail == "hook_in" else "out"
 
     def canonical_hooks(self) -> dict[str, str]:
         """Canonical name of every hook name the bridge knows, gated hooks left out.

@@ -1,0 +1,291 @@
+"""`Session`: one model with its SAEs attached; every instrument hangs off it."""
+
+from __future__ import annotations
+
+import gc
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from workbench.errors import InputError, WorkbenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+    from workbench.features.reading import Reading
+    from workbench.model import Chat, Edit, Model, Pass, Site, SiteMap, TokenPolicy, Tokens
+    from workbench.model.generate import Generation
+    from workbench.saes import SaeStore
+
+__all__ = ["Session", "open"]
+
+
+class Session:
+    """A model, the SAEs attached to its sites, and what can be asked of them.
+
+    Made by `workbench.open`. Several sessions can be open at once; `close`, or leaving a ``with``
+    block, frees a session's memory.
+
+    Parameters
+    ----------
+    model
+        The model.
+    saes
+        The SAEs attached to it.
+    """
+
+    def __init__(self, model: Model, saes: SaeStore) -> None:
+        self._model: Model | None = model
+        self._saes: SaeStore | None = saes
+
+    @property
+    def model(self) -> Model:
+        """The model: sites, tokens, passes, generation."""
+        if self._model is None:
+            raise WorkbenchError("this session is closed; open another with workbench.open(...)")
+        return self._model
+
+    @property
+    def saes(self) -> SaeStore:
+        """The attached SAEs by name; shows which are resident and what they cost."""
+        if self._saes is None:
+            raise WorkbenchError("this session is closed; open another with workbench.open(...)")
+        return self._saes
+
+    @property
+    def sites(self) -> SiteMap:
+        """The model's sites, by short name, canonical hook name or alias."""
+        return self.model.sites
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        return self.model.tokenizer
+
+    @property
+    def policy(self) -> TokenPolicy:
+        """Token policy used where a call gives none."""
+        return self.model.policy
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session's memory has been given back."""
+        return self._model is None
+
+    def read(
+        self,
+        text: str | Chat,
+        saes: str | Iterable[str] | None = None,
+        *,
+        policy: TokenPolicy | None = None,
+    ) -> Reading:
+        """Show a text's tokens and the features active on them.
+
+        See `workbench.features.reading.read`.
+        """
+        from workbench.features.reading import read
+
+        return read(self, text, saes=saes, policy=policy)
+
+    def generate(
+        self, prompt: str | Chat | Tokens, max_new_tokens: int = 50, **settings: Any
+    ) -> Generation:
+        """Continue a prompt; see `workbench.model.generate.generate`."""
+        return self.model.generate(prompt, max_new_tokens=max_new_tokens, **settings)
+
+    def tokens(
+        self,
+        texts: str | Sequence[str] | Chat | Sequence[Chat] | torch.Tensor | Tokens,
+        policy: TokenPolicy | None = None,
+    ) -> Tokens:
+        """Turn text into tokens under the token policy; see `Model.tokens`."""
+        return self.model.tokens(texts, policy)
+
+    def run(
+        self,
+        texts: str | Sequence[str] | Chat | Sequence[Chat] | torch.Tensor | Tokens,
+        *,
+        capture: Iterable[str | Site] = (),
+        edits: Mapping[str | Site, Edit | Iterable[Edit]] | None = None,
+        logits: bool | Literal["last"] | None = None,
+        grad: bool = False,
+        policy: TokenPolicy | None = None,
+    ) -> Pass:
+        """Run the model once; see `workbench.model.passes.run`."""
+        return self.model.run(
+            texts, capture=capture, edits=edits, logits=logits, grad=grad, policy=policy
+        )
+
+    def attach(self, where: Any, **options: Any) -> Self:
+        """Attach SAEs and return the session; see `SaeStore.attach`."""
+        self.saes.attach(where, **options)
+        return self
+
+    def memory(self) -> pd.DataFrame:
+        """Return what takes memory, in MiB: the model's weights and each resident SAE."""
+        import pandas as pd
+
+        rows = [("model", self.model.name, str(self.model.device), self.model.nbytes)]
+        rows += [
+            ("SAE", name, str(self.saes[name].device), self.saes[name].nbytes)
+            for name in self.saes.resident
+        ]
+        table = pd.DataFrame(rows, columns=["kind", "name", "device", "mib"])
+        table["mib"] = (table["mib"] / 2**20).round(1)
+        return table
+
+    def close(self) -> None:
+        """Detach the SAEs, drop the model and free their memory; a second call does nothing."""
+        if self._saes is not None:
+            self._saes.close()
+            self._saes.model = None
+        self._model = self._saes = None
+        gc.collect()
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._model is None or self._saes is None:
+            return "Session(closed)"
+        return f"Session({self._model!r}, {len(self._saes)} SAEs)"
+
+    def _repr_html_(self) -> str:
+        if self._model is None:
+            return "<p>Session (closed)</p>"
+        model, saes = self.model, self.saes
+        policy = ("BOS once" if model.policy.bos else "no BOS") + (
+            ", chat template" if model.policy.chat else ""
+        )
+        kinds = ", ".join(dict.fromkeys(model.sites[name].kind for name in model.sites))
+        facts = {
+            "model": f"{model.name} · {model.n_params / 1e6:,.1f} M parameters · "
+            f"{model.n_layers} layers · d_model {model.d_model} · {model.d_vocab:,} tokens",
+            "runs": f"{str(model.dtype).removeprefix('torch.')} on {model.device} · "
+            f"context {model.n_ctx:,} tokens · {policy}",
+            "memory": f"model {model.nbytes / 2**20:,.0f} MiB · SAEs "
+            f"{saes.nbytes / 2**20:,.0f} MiB ({len(saes.resident)} of {len(saes)} resident)",
+            "sites": f"{len(model.sites)}: {kinds}",
+            "weights": f"fingerprint {model.fingerprint}",
+        }
+        head = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in facts.items()
+        )
+        if not len(saes):
+            hint = "<p>no SAEs attached; <code>session.attach(...)</code> takes a registry release,"
+            return f"<table>{head}</table>{hint} a directory, or an SAE</p>"
+        columns = ["name", "site", "architecture", "d_sae", "l0", "mib", "resident", "source"]
+        rows = saes.to_pandas()[columns].to_html(
+            index=False, escape=True, na_rep="–", max_rows=60, float_format=lambda x: f"{x:.1f}"
+        )
+        listed = f"<summary>{len(saes)} SAEs</summary>{rows}"
+        opened = " open" if len(saes) <= 4 else ""
+        return f"<table>{head}</table><details{opened}>{listed}</details>"
+
+
+def open(  # noqa: A001 - wb.open is the door to everything
+    model: Any = "demo",
+    saes: Any = None,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+    policy: TokenPolicy | None = None,
+    sae_dtype: str | torch.dtype = "float32",
+    sae_budget: int | None = None,
+) -> Session:
+    """Open a model and attach SAEs.
+
+    Parameters
+    ----------
+    model
+        ``"demo"`` (bundled, no network), a hub name, a local Hugging Face directory, an already
+        loaded Hugging Face model with `tokenizer`, or a `TransformerBridge`.
+    saes
+        A registry release (``"gpt2-small-res-jb"``, or ``(release, sae_id)``), a directory, a
+        file, a SAELens SAE, a mapping of names to any of these, or a list. None attaches the
+        demo's own SAEs to the demo and none to other models; ``[]`` attaches none.
+    tokenizer
+        For a model in memory; overrides otherwise.
+    device
+        ``"cpu"``, ``"cuda"``, …; None for the best there is. A model in memory stays where it is.
+    dtype
+        float32 (default), bfloat16 or float16. A model in memory keeps its own.
+    revision
+        Revision of a hub model.
+    policy
+        Token policy used where a call gives none.
+    sae_dtype
+        Precision of SAE weights.
+    sae_budget
+        Bytes of SAE weights resident at once; None for no bound.
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    LoadError
+        The model cannot be had; the message says what to do.
+    SaeError
+        An SAE cannot be had or does not fit the model.
+
+    Examples
+    --------
+    >>> import workbench as wb
+    >>> session = wb.open("demo")
+    >>> session.read("The striker Elena Marsh plays for")
+    """
+    from workbench.model import load
+    from workbench.saes import SaeStore
+
+    if isinstance(model, str) and model == "demo":
+        from workbench.demo import assets_dir
+
+        folder = assets_dir()
+        loaded = load(folder / "model", device=device, dtype=dtype, policy=policy)
+        loaded.name = "demo"
+        saes = folder / "saes" if saes is None else saes
+    else:
+        loaded = load(
+            model,
+            tokenizer=tokenizer,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            policy=policy,
+        )
+    store = SaeStore(loaded, dtype=sae_dtype, budget=sae_budget)
+    for where in _each(saes):
+        if isinstance(where, tuple):
+            if len(where) != 2:
+                raise InputError(f"an SAE pair is (release, sae_id), got {len(where)} parts")
+            store.attach(where[0], sae_id=where[1])
+        else:
+            store.attach(where)
+    return Session(loaded, store)
+
+
+def _each(saes: Any) -> list[Any]:
+    if saes is None:
+        return []
+    return list(saes) if isinstance(saes, list) else [saes]
