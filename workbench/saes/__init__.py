@@ -1,0 +1,67 @@
+"""Sparse autoencoders: loading from every layout, attaching to sites, codes, splicing, health."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.saes.acts import FeatureActs, FeatureStatistics, TopFeatures
+    from workbench.saes.health import SaeHealth, measure_health
+    from workbench.saes.load import load_sae
+    from workbench.saes.lookup import RegistryEntry, find_registered
+    from workbench.saes.sae import Sae, SaeProvenance
+    from workbench.saes.source import SaeSource
+    from workbench.saes.splice import Splice, SpliceNodes, splice_all
+    from workbench.saes.store import SaeStore
+    from workbench.saes.training import train_sae
+
+_HOMES = {
+    "FeatureActs": "acts",
+    "FeatureStatistics": "acts",
+    "RegistryEntry": "lookup",
+    "Sae": "sae",
+    "SaeHealth": "health",
+    "SaeProvenance": "sae",
+    "SaeSource": "source",
+    "SaeStore": "store",
+    "Splice": "splice",
+    "SpliceNodes": "splice",
+    "TopFeatures": "acts",
+    "find_registered": "lookup",
+    "load_sae": "load",
+    "measure_health": "health",
+    "splice_all": "splice",
+    "train_sae": "training",
+}
+
+__all__ = [
+    "FeatureActs",
+    "FeatureStatistics",
+    "RegistryEntry",
+    "Sae",
+    "SaeHealth",
+    "SaeProvenance",
+    "SaeSource",
+    "SaeStore",
+    "Splice",
+    "SpliceNodes",
+    "TopFeatures",
+    "find_registered",
+    "load_sae",
+    "measure_health",
+    "splice_all",
+    "train_sae",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

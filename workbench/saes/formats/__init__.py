@@ -1,0 +1,1 @@
+"""One module per layout that SAEs are stored in; each turns files into `SaeSource`."""

@@ -1,0 +1,500 @@
+"""An SAE at a site of a model: encode, decode, error, splice.
+
+SAELens owns the mathematics of every architecture. What is added here is what working inside a
+model needs: sparse codes, the error term in float32, reconstructions that carry everything the
+architecture needs of its input (normalisation statistics, skip connections, predicted codes), and
+weights that come when used and leave when memory is short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.errors import SaeError
+from workbench.saes.acts import FeatureActs, check_features
+from workbench.saes.decode import (
+    decoder_rows,
+    forget_statistics,
+    needs_input,
+    output_scale,
+    reconstruct,
+    reconstruct_sparse,
+    renormalises,
+)
+from workbench.saes.encode import BLOCK_BYTES, encode_chosen, encode_sparse
+
+if TYPE_CHECKING:
+    from workbench.model.sites import Site
+    from workbench.saes.config import SaeConfig
+    from workbench.saes.residency import Weights
+    from workbench.saes.source import SaeSource
+    from workbench.saes.splice import CodeEdit, ErrorTerm, Splice, Upstream
+
+__all__ = ["Sae", "SaeProvenance"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SaeProvenance:
+    """Where an SAE came from.
+
+    Parameters
+    ----------
+    identifier, layout
+        What it was loaded as, and the layout it was stored in.
+    architecture
+        SAELens architecture name.
+    site, out_site
+        Hook names as its author gave them.
+    model_name
+        Model it was trained on.
+    d_in, d_sae
+        Widths.
+    dtype
+        Precision it is used in.
+    centred
+        Whether its input is centred over the width before encoding.
+    """
+
+    identifier: str
+    layout: str
+    architecture: str
+    site: str | None
+    out_site: str | None
+    model_name: str | None
+    d_in: int
+    d_sae: int
+    dtype: str
+    centred: bool
+
+
+class Sae:
+    """One sparse autoencoder or transcoder, ready to use.
+
+    Made by `load_sae` or `SaeStore.attach`. Activations go in as ``[..., d_in]``; at per-head
+    sites also as ``[..., head, d_head]``. They are moved to the SAE's device and dtype, and codes
+    and reconstructions stay there.
+
+    Parameters
+    ----------
+    name
+        Name in the session (``resid_post.2``).
+    weights
+        Its weights, resident or not.
+    site, out_site
+        Sites of the attached model; `out_site` differs from `site` for transcoders. None while it
+        is not attached.
+    centred
+        Subtract each activation's mean over the width before encoding, and add it back to the
+        reconstruction: for SAEs trained on a model whose writing weights were centred, used on the
+        raw model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: Weights,
+        *,
+        site: Site | None = None,
+        out_site: Site | None = None,
+        centred: bool = False,
+    ) -> None:
+        self.name = name
+        self.site = site
+        self.out_site = out_site if out_site is not None else site
+        self.centred = centred
+        self._weights = weights
+
+    # -- description --------------------------------------------------------------------------
+
+    @property
+    def source(self) -> SaeSource:
+        """Where its weights come from."""
+        return self._weights.source
+
+    @property
+    def config(self) -> SaeConfig:
+        """Its configuration."""
+        return self.source.config
+
+    @property
+    def architecture(self) -> str:
+        """SAELens architecture name."""
+        return self.config.architecture
+
+    @property
+    def d_in(self) -> int:
+        """Width of the activations it reads."""
+        return self.config.d_in
+
+    @property
+    def d_out(self) -> int:
+        """Width of the activations it writes; differs from `d_in` for some transcoders."""
+        return self.config.d_out
+
+    @property
+    def d_sae(self) -> int:
+        """Number of features."""
+        return self.config.d_sae
+
+    @property
+    def is_transcoder(self) -> bool:
+        """Whether it reads one site and writes another."""
+        return self.config.is_transcoder
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether a reconstruction needs the input beside the code."""
+        return needs_input(self.config)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision the weights are used in."""
+        return self._weights.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, or will be."""
+        return self._weights.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the weights take when resident."""
+        return self._weights.nbytes
+
+    @property
+    def resident(self) -> bool:
+        """Whether the weights are in memory now."""
+        return self._weights.resident
+
+    @property
+    def provenance(self) -> SaeProvenance:
+        """Where it came from and how it is used."""
+        return SaeProvenance(
+            identifier=self.source.identifier,
+            layout=self.source.layout,
+            architecture=self.architecture,
+            site=self.config.hook,
+            out_site=self.config.hook_out,
+            model_name=self.config.model_name,
+            d_in=self.d_in,
+            d_sae=self.d_sae,
+            dtype=str(self.dtype).removeprefix("torch."),
+            centred=self.centred,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of configuration and weights; see `SaeSource.fingerprint`."""
+        return self._weights.fingerprint
+
+    def density(self) -> Float[np.ndarray, " d_sae"] | None:
+        """Return each feature's firing frequency as its author measured it, or None."""
+        return self.source.density()
+
+    def labels(self) -> dict[int, str]:
+        """Return feature labels stored beside the weights (untrusted text); empty if none."""
+        return self.source.labels()
+
+    def __repr__(self) -> str:
+        state = "resident" if self.resident else "not loaded"
+        path = f" → {self.out_site}" if self.is_transcoder and self.out_site else ""
+        return (
+            f"Sae({self.name!r}{path}, {self.architecture}, {self.d_in} → {self.d_sae:,}, "
+            f"{str(self.dtype).removeprefix('torch.')} on {self.device}, {state})"
+        )
+
+    # -- weights ------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def loaded(self) -> Iterator[Any]:
+        """Give the SAELens module and keep it in memory for the length of the block."""
+        # Per-token normalisation keeps its statistics on the module between two calls.
+        guard = self._weights.lock if renormalises(self.config) else contextlib.nullcontext()
+        with guard, self._weights.use() as module:
+            yield module
+
+    def load(self) -> Sae:
+        """Bring the weights into memory now and return self."""
+        with self.loaded():
+            return self
+
+    def unload(self) -> None:
+        """Drop the weights from memory; the next use loads them again."""
+        self._weights.evict()
+
+    def decoder_rows(
+        self, features: Sequence[int] | Tensor | None = None
+    ) -> Float[Tensor, "chosen d_out"]:
+        """Return what one unit of activation of each feature adds to the reconstruction.
+
+        Per-token output scales (``layer_norm``, ``constant_norm_rescale``) are not included.
+
+        Raises
+        ------
+        InputError
+            If a feature is outside the dictionary.
+        """
+        with self.loaded() as module:
+            return decoder_rows(module, self._index(features, module)).detach()
+
+    def encoder_columns(
+        self, features: Sequence[int] | Tensor | None = None
+    ) -> Float[Tensor, "d_in chosen"]:
+        """Return the encoder directions of features.
+
+        For tied architectures (matching pursuit, tied temporal) these are the decoder rows.
+
+        Raises
+        ------
+        InputError
+            If a feature is outside the dictionary.
+        """
+        with self.loaded() as module:
+            tied = self.architecture == "temporal" and module.cfg.tied_weights
+            columns: Tensor = module.W_dec.T if tied else module.W_enc
+            index = self._index(features, module)
+            return (columns if index is None else columns[:, index]).detach()
+
+    def _index(
+        self, features: Sequence[int] | Tensor | None, module: Any
+    ) -> Int[Tensor, " chosen"] | None:
+        if features is None:
+            return None
+        return check_features(features, self.d_sae).to(module.W_dec.device)
+
+    # -- code ---------------------------------------------------------------------------------
+
+    def encode(
+        self, x: Float[Tensor, "*token d_in"], *, block_bytes: int = BLOCK_BYTES
+    ) -> FeatureActs:
+        """Encode to a sparse code, without gradients and without tokens × features in memory.
+
+        Parameters
+        ----------
+        x
+            Activations at `site`; temporal SAEs need ``[batch, pos, d_in]``.
+        block_bytes
+            Upper bound on the dense width held at once.
+
+        Returns
+        -------
+        FeatureActs
+            Equal to SAELens's ``encode``; see `workbench.saes.encode` for calls of several blocks.
+
+        Raises
+        ------
+        SaeError
+            If the width is not `d_in`.
+        InputError
+            If an activation is NaN or infinite.
+        """
+        with self.loaded() as module:
+            return encode_sparse(module, self._prepare(x, module), block_bytes=block_bytes)
+
+    def encode_dense(self, x: Float[Tensor, "*token d_in"]) -> Float[Tensor, "*token d_sae"]:
+        """Encode with SAELens's own ``encode``; differentiable in `x`.
+
+        Raises
+        ------
+        SaeError
+            If the width is not `d_in`.
+        """
+        with self.loaded() as module:
+            code: Tensor = module.encode(self._prepare(x, module))
+            forget_statistics(module)
+            return code
+
+    def encode_features(
+        self, x: Float[Tensor, "*token d_in"], features: Sequence[int] | Tensor
+    ) -> Float[Tensor, "*token chosen"]:
+        """Activations of chosen features only; differentiable in `x`.
+
+        Standard, jumprelu, gated and their transcoders read only the chosen encoder columns, which
+        equals the full encoding up to rounding; the rest compete for places and encode in full.
+
+        Raises
+        ------
+        SaeError
+            If the width is not `d_in`.
+        InputError
+            If a feature is outside the dictionary.
+        """
+        with self.loaded() as module:
+            index = check_features(features, self.d_sae).to(module.W_dec.device)
+            code = encode_chosen(module, self._prepare(x, module), index)
+            forget_statistics(module)
+            return code
+
+    def decode(
+        self,
+        code: Float[Tensor, "*token d_sae"] | FeatureActs,
+        x: Float[Tensor, "*token d_in"] | None = None,
+    ) -> Float[Tensor, "*token d_out"]:
+        """Reconstruct from a code; differentiable in both arguments.
+
+        Parameters
+        ----------
+        code
+            Dense or sparse code.
+        x
+            The input the code came from. Needed where the reconstruction depends on it beyond the
+            code (`needs_input`): per-token normalisation, skip transcoders (``W_skip x``), temporal
+            SAEs (codes predicted from context). For `centred` SAEs it restores the mean.
+
+        Returns
+        -------
+        Tensor
+            In the SAE's dtype, shaped like `x` where that has a head axis.
+
+        Raises
+        ------
+        SaeError
+            If `x` is needed and missing, or a width is wrong.
+        """
+        if code.shape[-1] != self.d_sae:
+            raise SaeError(
+                f"SAE {self.name}: got a code of width {code.shape[-1]}, expected {self.d_sae}"
+            )
+        if self.needs_input and x is None:
+            raise SaeError(
+                f"SAE {self.name} ({self.architecture}, normalisation "
+                f"{self.config.normalize_activations}) reconstructs from the code and its input: "
+                "call decode(code, x) with the activations the code came from"
+            )
+        with self.loaded() as module:
+            inputs = None if x is None else self._prepare(x, module)
+            if isinstance(code, FeatureActs):
+                sparse = code.to(module.W_dec.device)
+                out = reconstruct_sparse(module, self.config, sparse, inputs)
+            else:
+                dense = code.to(module.W_dec.device, module.W_dec.dtype)
+                out = reconstruct(module, self.config, dense, inputs)
+            if x is None or self.is_transcoder:
+                return out
+            if self.centred:
+                flat = self._flatten(x).to(out)
+                out = out + flat.mean(-1, keepdim=True)
+            return out.reshape(x.shape)
+
+    def decode_change(
+        self,
+        change: Float[Tensor, "*token chosen"],
+        x: Float[Tensor, "*token d_in"],
+        features: Sequence[int] | Tensor | None = None,
+    ) -> Float[Tensor, "*token d_out"]:
+        """Return x̂(f + change) − x̂(f), which does not depend on f: decoders are linear.
+
+        Parameters
+        ----------
+        change
+            Change of the whole code, or of chosen features.
+        x
+            The input, for the scale of per-token normalisation.
+        features
+            Which features `change` speaks of; None for all.
+
+        Raises
+        ------
+        InputError
+            If a feature is outside the dictionary.
+        """
+        with self.loaded() as module:
+            rows = decoder_rows(module, self._index(features, module))
+            moved = change.to(rows.device, rows.dtype) @ rows
+            if renormalises(self.config):
+                moved = moved * output_scale(module, self._prepare(x, module))
+            return moved
+
+    def reconstruct(self, x: Float[Tensor, "*token d_in"]) -> Float[Tensor, "*token d_out"]:
+        """Encode and decode."""
+        return self.decode(self.encode_dense(x), x)
+
+    def error(
+        self,
+        x: Float[Tensor, "*token d_in"],
+        target: Float[Tensor, "*token d_out"] | None = None,
+    ) -> Float[Tensor, "*token d_out"]:
+        """Return ε = target − x̂ in float32 (float64 where the target is).
+
+        Parameters
+        ----------
+        x
+            Activations at `site`.
+        target
+            What the reconstruction should equal: `x` itself (default), or for transcoders the true
+            activation at `out_site`.
+
+        Raises
+        ------
+        SaeError
+            If the SAE is a transcoder and `target` is missing.
+        """
+        if target is None:
+            if self.is_transcoder:
+                raise SaeError(
+                    f"SAE {self.name} is a transcoder: its error is relative to the true activation"
+                    f" at {self.out_site or 'its output site'}; pass it as target"
+                )
+            target = x
+        wide = torch.promote_types(target.dtype, torch.float32)
+        return target.to(wide) - self.reconstruct(x).to(target.device, wide)
+
+    def splice(
+        self,
+        error: ErrorTerm = "keep",
+        *,
+        edit: CodeEdit | None = None,
+        features: Sequence[int] | Tensor | None = None,
+        positions: Tensor | None = None,
+        upstream: Upstream = "encoder",
+    ) -> Splice:
+        """Put this SAE into a pass; see `workbench.saes.splice.Splice`.
+
+        Examples
+        --------
+        Ablate feature 417 with the error term kept::
+
+            edit = sae.splice("keep", edit=torch.zeros_like, features=[417])
+            model.run(tokens, edits=edit.edits())
+        """
+        from workbench.saes.splice import Splice
+
+        return Splice(
+            self,
+            error=error,
+            edit=edit,
+            features=features,
+            positions=positions,
+            upstream=upstream,
+        )
+
+    # -- input --------------------------------------------------------------------------------
+
+    def _flatten(self, x: Tensor) -> Float[Tensor, "*token d_in"]:
+        if x.ndim and x.shape[-1] == self.d_in:
+            return x
+        if x.ndim > 1 and x.shape[-1] * x.shape[-2] == self.d_in:
+            return x.flatten(-2)
+        raise SaeError(
+            f"SAE {self.name} reads activations of width {self.d_in}, got shape {tuple(x.shape)}"
+        )
+
+    def _prepare(self, x: Tensor, module: Any) -> Float[Tensor, "*token d_in"]:
+        flat = self._flatten(x)
+        if self.centred:
+            wide = flat.to(torch.promote_types(flat.dtype, torch.float32))
+            flat = wide - wide.mean(-1, keepdim=True)
+        if self.architecture == "temporal" and flat.ndim != 3:
+            raise SaeError(
+                f"SAE {self.name} is temporal and reads sequences [batch, pos, {self.d_in}], "
+                f"got shape {tuple(x.shape)}"
+            )
+        return flat.to(module.W_dec.device, module.W_dec.dtype)
