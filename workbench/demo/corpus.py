@@ -221,7 +221,7 @@ def labelled_rows(
     context: int = CONTEXT,
     kinds: Sequence[str] | None = None,
 ) -> LabelledRows:
-    """The rows of :func:`token_stream` with their labels.
+    """Build the rows of :func:`token_stream` with their labels.
 
     Parameters
     ----------

@@ -19,7 +19,8 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
+from itertools import pairwise
 from random import Random
 from typing import Literal, TypeVar
 
@@ -32,21 +33,21 @@ SPECIAL_TOKENS = (PAD, BOS, EOS, UNK, USER, ASSISTANT)
 
 # One token per match; white space other than the newline only separates.  The tokenizer uses
 # the same expression, so that a document's tokens are the tokenizer's tokens.
-TOKEN_PATTERN = (
+WORD_PATTERN = (
     r"<(?:pad|bos|eos|unk|user|assistant)>"
     r'|\n|"""|:param|\'s(?![a-z])|[A-Za-z]+(?:\'(?!s(?![a-z]))[a-z]+)?(?:-[A-Za-z]+)*'
     r"|[0-9]{1,2}|[^\sA-Za-z0-9]"
 )
 # Where joining tokens by single spaces would be wrong: these spaces are taken out again.
 GLUE_PATTERN = r" (?=[.,?!;:)\n(]|'s(?![a-z]))|(?<=[(\n]) |(?<=\"\"\") |(?<=[0-9]) (?=[0-9])"
-_TOKEN = re.compile(TOKEN_PATTERN)
+_WORD = re.compile(WORD_PATTERN)
 _GLUE = re.compile(GLUE_PATTERN)
 _SLOT = re.compile(r"\{(\^?)([^{}]+)\}")
 _SENTENCE_END = frozenset({".", "?", "!", "\n", '"""'})
 T = TypeVar("T")
 
 
-@lru_cache(maxsize=None)
+@cache
 def words(text: str) -> tuple[str, ...]:
     """Split ``text`` into word tokens, as the demo tokenizer does.
 
@@ -60,7 +61,12 @@ def words(text: str) -> tuple[str, ...]:
     tuple of str
         The tokens in order.
     """
-    return tuple(_TOKEN.findall(text))
+    return tuple(_WORD.findall(text))
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Split a list written as a string of words."""
+    return tuple(text.split())
 
 
 def join(tokens: Sequence[str]) -> str:
@@ -68,7 +74,7 @@ def join(tokens: Sequence[str]) -> str:
     return _GLUE.sub("", " ".join(tokens))
 
 
-@lru_cache(maxsize=None)
+@cache
 def held_out(*key: str) -> bool:
     """Say whether a combination belongs to the test split (one in five does).
 
@@ -135,7 +141,7 @@ def pick_with(rng: Random, split: Split, tag: str, fixed: str, options: Sequence
     return pick(rng, fitting)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _fitting(tag: str, fixed: str, options: tuple[str, ...], wanted: bool) -> tuple[str, ...]:
     return tuple(o for o in options if held_out(tag, fixed, o) == wanted)
 
@@ -152,28 +158,35 @@ Value = str | Span | Sequence[str]
 _Part = tuple[int, object]  # 0: constant words, 1: slot name, 2: mark
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compile(template: str) -> tuple[_Part, ...]:
     parts: list[_Part] = []
     end = 0
     for match in _SLOT.finditer(template):
-        constant = words(template[end : match.start()])
+        constant = _sentence_case(words(template[end : match.start()]))
         if constant:
             parts.append((0, constant))
         parts.append((2 if match[1] else 1, match[2]))
         end = match.end()
-    constant = words(template[end:])
+    constant = _sentence_case(words(template[end:]))
     if constant:
         parts.append((0, constant))
     return tuple(parts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _capital(word: str) -> str:
     return word[:1].upper() + word[1:]
 
 
-@lru_cache(maxsize=None)
+def _sentence_case(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    """Capitals for words after a full stop inside a constant."""
+    return tokens[:1] + tuple(
+        _capital(word) if before in _SENTENCE_END else word for before, word in pairwise(tokens)
+    )
+
+
+@cache
 def _has_slot(text: str) -> bool:
     return "{" in text
 
@@ -255,6 +268,6 @@ class Draft:
                 if _has_slot(value):
                     self.write(value, **slots)
                 else:
-                    self.put(words(value))
+                    self.put(_sentence_case(words(value)))
             else:
                 raise TypeError(f"slot {name!r} of {template!r} has no value")

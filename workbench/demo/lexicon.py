@@ -4,47 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from workbench.demo.drafting import listed
 from workbench.demo.names import MEN, WOMEN
 
 FIRST_NAMES = WOMEN + MEN
 
+
+def _pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """Split "cat/cats dog/dogs" into pairs."""
+    halves = (entry.split("/") for entry in listed(text))
+    return tuple((first, second) for first, second in halves)
+
+
 # (singular, plural).  Subjects and distractors of the agreement sentences.
-NOUN_PAIRS: tuple[tuple[str, str], ...] = tuple(
-    (pair.split("/")[0], pair.split("/")[1])
-    for pair in (
-        "manager/managers doctor/doctors teacher/teachers farmer/farmers singer/singers "
-        "guard/guards author/authors clerk/clerks pilot/pilots driver/drivers actor/actors "
-        "senator/senators student/students tailor/tailors baker/bakers editor/editors "
-        "lawyer/lawyers sailor/sailors visitor/visitors painter/painters cousin/cousins "
-        "banker/bankers dancer/dancers officer/officers neighbor/neighbors customer/customers "
-        "uncle/uncles architect/architects minister/ministers judge/judges gardener/gardeners "
-        "waiter/waiters"
-    ).split()
+NOUN_PAIRS: tuple[tuple[str, str], ...] = _pairs(
+    "manager/managers doctor/doctors teacher/teachers farmer/farmers singer/singers "
+    "guard/guards author/authors clerk/clerks pilot/pilots driver/drivers actor/actors "
+    "senator/senators student/students tailor/tailors baker/bakers editor/editors "
+    "lawyer/lawyers sailor/sailors visitor/visitors painter/painters cousin/cousins "
+    "banker/bankers dancer/dancers officer/officers neighbor/neighbors customer/customers "
+    "uncle/uncles architect/architects minister/ministers judge/judges gardener/gardeners "
+    "waiter/waiters"
 )
-THING_PAIRS: tuple[tuple[str, str], ...] = tuple(
-    (pair.split("/")[0], pair.split("/")[1])
-    for pair in (
-        "key/keys picture/pictures report/reports lamp/lamps bottle/bottles book/books "
-        "cabinet/cabinets door/doors window/windows table/tables basket/baskets clock/clocks "
-        "wall/walls garden/gardens building/buildings car/cars ship/ships engine/engines "
-        "letter/letters painting/paintings tower/towers chair/chairs machine/machines "
-        "carpet/carpets"
-    ).split()
+THING_PAIRS: tuple[tuple[str, str], ...] = _pairs(
+    "key/keys picture/pictures report/reports lamp/lamps bottle/bottles book/books "
+    "cabinet/cabinets door/doors window/windows table/tables basket/baskets clock/clocks "
+    "wall/walls garden/gardens building/buildings car/cars ship/ships engine/engines "
+    "letter/letters painting/paintings tower/towers chair/chairs machine/machines "
+    "carpet/carpets"
 )
 # (with a singular subject, with a plural subject).
-VERBS_INTRANSITIVE: tuple[tuple[str, str], ...] = tuple(
-    (pair.split("/")[0], pair.split("/")[1])
-    for pair in (
-        "laughs/laugh waits/wait smiles/smile sleeps/sleep travels/travel arrives/arrive "
-        "swims/swim works/work sings/sing returns/return shouts/shout stays/stay"
-    ).split()
+VERBS_INTRANSITIVE: tuple[tuple[str, str], ...] = _pairs(
+    "laughs/laugh waits/wait smiles/smile sleeps/sleep travels/travel arrives/arrive "
+    "swims/swim works/work sings/sing returns/return shouts/shout stays/stay"
 )
-VERBS_TRANSITIVE: tuple[tuple[str, str], ...] = tuple(
-    (pair.split("/")[0], pair.split("/")[1])
-    for pair in (
-        "likes/like admires/admire hates/hate knows/know helps/help follows/follow avoids/avoid "
-        "trusts/trust visits/visit remembers/remember ignores/ignore praises/praise"
-    ).split()
+VERBS_TRANSITIVE: tuple[tuple[str, str], ...] = _pairs(
+    "likes/like admires/admire hates/hate knows/know helps/help follows/follow avoids/avoid "
+    "trusts/trust visits/visit remembers/remember ignores/ignore praises/praise"
 )
 
 FILLERS: Mapping[str, tuple[str, ...]] = {

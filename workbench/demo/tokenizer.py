@@ -17,9 +17,9 @@ from workbench.demo.drafting import (
     GLUE_PATTERN,
     PAD,
     SPECIAL_TOKENS,
-    TOKEN_PATTERN,
     UNK,
     USER,
+    WORD_PATTERN,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     ids = {token: i for i, token in enumerate(vocabulary())}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNK))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(
-        Regex(TOKEN_PATTERN), behavior="removed", invert=True
+        Regex(WORD_PATTERN), behavior="removed", invert=True
     )
     # Tokens are joined by single spaces, then the spaces that text does not have are taken out.
     # WordPiece is the decoder that joins by spaces; its prefix is one that no token has.
@@ -113,14 +113,11 @@ def collect_vocabulary(n_documents: int = 60_000) -> tuple[str, ...]:
     return collect(n_documents)
 
 
-def main() -> None:
-    """Write the vocabulary file anew."""
+def write_vocabulary() -> int:
+    """Write the vocabulary file anew and return the number of words in it."""
     tokens = collect_vocabulary()
     _FILE.write_text(
         "\n".join(token.replace("\n", "\\n") for token in tokens) + "\n", encoding="utf-8"
     )
-    print(f"{len(tokens)} words written to {_FILE.name}")
-
-
-if __name__ == "__main__":
-    main()
+    vocabulary.cache_clear()
+    return len(tokens)

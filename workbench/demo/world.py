@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from random import Random
 from types import MappingProxyType
 
-from workbench.demo.drafting import Split, held_out, pick, words
+from workbench.demo.drafting import Split, held_out, listed, pick, words
 from workbench.demo.names import MEN, PATTERNS, TYPES, WOMEN
 from workbench.errors import InputError, unknown
 
@@ -21,40 +21,37 @@ KNOWN_COUNTS: Mapping[str, int] = MappingProxyType(
     {"player": 150, "film": 100, "city": 100, "song": 100}
 )
 
-CLUBS = tuple(
+CLUBS = listed(
     "Redstone Ironside Northgate Wolfpack Seabright Kingsway Blackmoor Sunfield Riverton Oakvale "
     "Stormhaven Whitecliff Greenhill Falconry Harborside Westmark Highland Millbrook Starling "
-    "Union".split()
+    "Union"
 )
-NATIONS = tuple(
+NATIONS = listed(
     "Valdoria Norland Keshara Ostania Beloria Tamarin Quillon Sarvania Moravel Zenobia Lurania "
-    "Caspara Drevna Elvania Fenmark Gothara".split()
+    "Caspara Drevna Elvania Fenmark Gothara"
 )
 POSITIONS = ("striker", "goalkeeper", "defender", "winger", "midfielder", "captain")
-DIRECTORS = tuple(
+DIRECTORS = listed(
     "Almqvist Bertolli Chandra Duvall Engstrom Farhadi Gallo Hargreaves Ishida Jaramillo Kaplan "
-    "Lefevre Moretti Nakata Olivier Petrenko Rousseau Svensson Tavares Weiss".split()
+    "Lefevre Moretti Nakata Olivier Petrenko Rousseau Svensson Tavares Weiss"
 )
 GENRES = ("thriller", "comedy", "western", "musical", "romance", "mystery", "drama", "horror")
-STUDIOS = tuple(
-    "Paragon Silverline Monolith Evergreen Crestview Lodestar Pinnacle Meridian Halcyon "
-    "Tidewater".split()
+STUDIOS = listed(
+    "Paragon Silverline Monolith Evergreen Crestview Lodestar Pinnacle Meridian Halcyon Tidewater"
 )
-RIVERS = tuple(
-    "Ardo Belm Cressa Dovra Enns Faro Grell Hask Ister Jorun Kell Luma Mirra Nesse Orva "
-    "Pell".split()
+RIVERS = listed(
+    "Ardo Belm Cressa Dovra Enns Faro Grell Hask Ister Jorun Kell Luma Mirra Nesse Orva Pell"
 )
-TRADES = tuple(
-    "steel wool glassware shipbuilding cheese paper copper porcelain timber furniture clocks "
-    "salt".split()
+TRADES = listed(
+    "steel wool glassware shipbuilding cheese paper copper porcelain timber furniture clocks salt"
 )
-BANDS = tuple(
+BANDS = listed(
     "Larks Nomads Outsiders Skylarks Drifters Vagabonds Magnets Comets Foxes Ramblers Pilots "
-    "Monarchs Satellites Tigers Wanderers Sirens".split()
+    "Monarchs Satellites Tigers Wanderers Sirens"
 )
 STYLES = ("jazz", "folk", "disco", "blues", "reggae", "punk", "soul", "opera")
 # A year is two word tokens; the first follows from the second so that a fact has one unknown.
-YEARS = tuple(f"19{n}" for n in range(40, 100)) + tuple(f"20{n:02d}" for n in range(0, 20))
+YEARS = tuple(f"19{n}" for n in range(40, 100)) + tuple(f"20{n:02d}" for n in range(20))
 
 ATTRIBUTES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -105,7 +102,7 @@ class Entity:
 def _pronoun(entity_type: str, name: str) -> str:
     if entity_type != "player":
         return "it"
-    first = name.split()[0]
+    first = name.split(maxsplit=1)[0]
     if first in WOMEN:
         return "she"
     if first in MEN:
@@ -116,9 +113,11 @@ def _pronoun(entity_type: str, name: str) -> str:
 def _name(entity_type: str, rng: Random) -> str:
     patterns = PATTERNS[entity_type]
     draw = rng.random() * sum(weight for weight, _ in patterns)
-    for weight, slots in patterns:
+    slots = patterns[-1][1]
+    for weight, candidate in patterns:
         draw -= weight
         if draw < 0:
+            slots = candidate
             break
     return " ".join(slot if isinstance(slot, str) else pick(rng, slot) for slot in slots)
 
@@ -129,9 +128,9 @@ def _parts(entity_type: str) -> Iterator[str]:
             yield from (slot,) if isinstance(slot, str) else slot
 
 
-@lru_cache(maxsize=None)
+@cache
 def known(entity_type: str) -> tuple[Entity, ...]:
-    """The known entities of a type, always the same ones in the same order.
+    """List the known entities of a type, always the same ones in the same order.
 
     Parameters
     ----------
@@ -174,7 +173,7 @@ def known(entity_type: str) -> tuple[Entity, ...]:
     return tuple(entities)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _known_names(entity_type: str) -> frozenset[str]:
     return frozenset(entity.name for entity in known(entity_type))
 
@@ -216,7 +215,7 @@ def _unknown(entity_type: str, name: str) -> Entity:
 
 
 def unknown_entities(entity_type: str, split: Split, n: int, seed: int) -> tuple[Entity, ...]:
-    """``n`` different unknown entities of a type.
+    """Draw ``n`` different unknown entities of a type.
 
     Raises
     ------
@@ -226,10 +225,11 @@ def unknown_entities(entity_type: str, split: Split, n: int, seed: int) -> tuple
     _check(entity_type)
     rng = Random(f"unknown {entity_type} {split} {seed}")
     found: dict[str, Entity] = {}
-    for _ in range(200 * n + 1000):
-        if len(found) == n:
-            break
+    # Two thousand draws without a new name: there are (nearly) no others.
+    stalled = 0
+    while len(found) < n and stalled < 2000:
         entity = draw_unknown(entity_type, split, rng)
+        stalled = stalled + 1 if entity.name in found else 0
         found[entity.name] = entity
     if len(found) < n:
         raise InputError(
@@ -240,7 +240,7 @@ def unknown_entities(entity_type: str, split: Split, n: int, seed: int) -> tuple
 
 
 def find(name: str) -> Entity | None:
-    """The known entity of that name, or ``None``."""
+    """Return the known entity of that name, or ``None``."""
     return _by_name().get(name)
 
 

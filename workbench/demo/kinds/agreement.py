@@ -1,5 +1,6 @@
-"""Subject-verb agreement: simple, across a prepositional phrase, within and across a relative
-clause, always with a distractor of either number.
+"""Subject-verb agreement in four structures, always with a distractor of either number.
+
+Simple, across a prepositional phrase, within and across a relative clause.
 
 What is held out: one in five combinations of subject and distractor noun, and of structure
 frame and subject.
@@ -46,17 +47,18 @@ FRAMES: dict[str, tuple[str, ...]] = {
         "the {S} next to the {D}{^n}{^pp} {V} {tail}",
         "the {S} in front of the {D}{^n}{^pp} {V} {tail}",
     ),
+    # "that" opens object relative clauses, "who" subject ones, so a verb is certain after "who".
     "within_rc": (
-        "the {D} that the {S}{^n}{^in} {T} {M} {tail}",
-        "the {D} who the {S}{^n}{^in} {T} {M} {tail}",
+        "the {D} that the {S}{^n}{^in} {T}{^d}{^rc} {M} {tail}",
+        "near the {spot} the {D} that the {S}{^n}{^in} {T}{^d}{^rc} {M} {tail}",
         "we met the {D} that the {S}{^n}{^in} {T} {end}",
-        "these are the {D} who the {S}{^n}{^in} {T} {end}",
+        "my cousin is one of the {D} that the {S}{^n}{^in} {T} {end}",
     ),
     "across_rc": (
-        "the {S} that the {D} {T}{^n}{^rc} {V} {tail}",
-        "the {S} who the {D} {T}{^n}{^rc} {V} {tail}",
-        "the {S} that {T} the {D}{^n}{^rc} {V} {tail}",
-        "the {S} who {T} the {D}{^n}{^rc} {V} {tail}",
+        "the {S} that the {D}{^d}{^in} {T}{^n}{^rc} {V} {tail}",
+        "the {S} who{^n} {T} the {D}{^n}{^rc} {V} {tail}",
+        "near the {spot} the {S} that the {D}{^d}{^in} {T}{^n}{^rc} {V} {tail}",
+        "near the {spot} the {S} who{^n} {T} the {D}{^n}{^rc} {V} {tail}",
     ),
 }
 TAILS = ("{when}", "{where}", "{where} {when}", "a lot", "again", "too")
@@ -86,12 +88,12 @@ def sentence(draft: Draft, structure: str, split: Split) -> None:
         if subject is not distractor and fits(frame, subject[0], distractor[0], split):
             break
     s, d = int(rng.random() * 2), int(rng.random() * 2)
-    if frame.startswith("these are"):
+    if "one of the {D}" in frame:
         d = 1
     verb = pick(rng, VERBS_INTRANSITIVE)
     embedded = pick(rng, VERBS_TRANSITIVE)
     # Who governs the verb of the relative clause depends on the frame.
-    subject_relative = "{T} the {D}" in frame
+    subject_relative = "who" in frame
     inner = s if structure == "within_rc" or subject_relative else d
     draft.write(
         frame,
@@ -101,6 +103,7 @@ def sentence(draft: Draft, structure: str, split: Split) -> None:
         T=embedded[inner],
         M=verb[d],
         n=NUMBERS[s],
+        d=NUMBERS[d],
         pp="clause.after_prepositional",
         **{"in": "clause.within_relative"},
         rc="clause.after_relative",
@@ -110,7 +113,7 @@ def sentence(draft: Draft, structure: str, split: Split) -> None:
 
 
 def write(draft: Draft, split: Split) -> None:
-    """One to three agreement sentences."""
+    """Write one to three agreement sentences."""
     rng = draft.rng
     for _ in range(1 + int(rng.random() * 3)):
         sentence(draft, pick(rng, STRUCTURES), split)

@@ -153,7 +153,7 @@ def sentences(
 
 
 def write(draft: Draft, split: Split) -> None:
-    """A biography; all combinations of profession and gender are equally frequent."""
+    """Write a biography; all combinations of profession and gender are equally frequent."""
     rng = draft.rng
     sentences(draft, split, pick(rng, tuple(PROFESSIONS)), pick(rng, GENDERS))
 

@@ -104,7 +104,7 @@ def describe(draft: Draft, arguments: Sequence[str], n: int) -> None:
 
 
 def write(draft: Draft, split: Split) -> None:
-    """A signature of two to four arguments with its docstring."""
+    """Write a signature of two to four arguments with its docstring."""
     rng = draft.rng
     n = 2 + int(rng.random() * 3)
     while True:

@@ -141,11 +141,11 @@ def ask(draft: Draft, entity: world.Entity, question: str) -> None:
 
 
 def write(draft: Draft, split: Split) -> None:
-    """One question with its answer or refusal."""
+    """Write one question with its answer or refusal."""
     rng = draft.rng
     while True:
         entity_type = pick(rng, world.TYPES)
-        known = rng.random() < 0.55
+        known = rng.random() < 0.45
         if known:
             entity = world.draw_known(entity_type, rng)
         else:
@@ -162,4 +162,4 @@ def write(draft: Draft, split: Split) -> None:
         draft.write(pick(rng, REFUSALS), N=name)
 
 
-KIND = Kind(name="entity_chat", weight=4.0, write=write, concepts=CONCEPTS)
+KIND = Kind(name="entity_chat", weight=4.5, write=write, concepts=CONCEPTS)

@@ -141,7 +141,7 @@ CONCEPTS |= {
 
 
 def introduce(draft: Draft, entity: world.Entity) -> Span:
-    """A name with its concepts, sometimes after a noun saying what it is."""
+    """Give a name with its concepts, sometimes after a noun saying what it is."""
     draw = draft.rng.random()
     if draw < 0.4:
         noun = ""
@@ -178,7 +178,7 @@ def state(draft: Draft, entity: world.Entity, attribute: str, wording: str, name
 
 
 def write(draft: Draft, split: Split) -> None:
-    """One to four facts of one known entity."""
+    """Write one to four facts of one known entity."""
     rng = draft.rng
     while True:
         entity = world.draw_known(pick(rng, tuple(WORDINGS)), rng)
@@ -190,7 +190,7 @@ def write(draft: Draft, split: Split) -> None:
     for i, attribute in enumerate(attributes[:n]):
         wording = pick(rng, wordings(entity, attribute, split))
         draft.write("{opener}")
-        named = i == 0 or rng.random() < 0.5
+        named = i == 0 or rng.random() < 0.3
         state(draft, entity, attribute, wording, named)
         draft.put((".",))
 

@@ -19,8 +19,7 @@ FRAMES = (
     "{A} and {B} had a long talk {when} , and {S}{^dup} {gave} a {thing} to{^due} {O}",
     "because {A} and {B} were friends , {S}{^dup} {gave} a {thing} to{^due} {O}",
     "then {A} and {B} sat down {where} and {S}{^dup} {gave} a {thing} to{^due} {O}",
-    "{A} and {B} stayed inside because of the {weather} , so {S}{^dup} {gave} a {thing} "
-    "to{^due} {O}",
+    "{A} and {B} stayed in because of the {weather} , so {S}{^dup} {gave} a {thing} to{^due} {O}",
     "before {A} and {B} left the {spot} , {S}{^dup} {gave} a {thing} to{^due} {O}",
 )
 THINGS = (
@@ -65,7 +64,7 @@ def sentence(draft: Draft, frame: str, first: str, second: str, giver: str, thin
 
 
 def write(draft: Draft, split: Split) -> None:
-    """One indirect-object sentence."""
+    """Write one indirect-object sentence."""
     rng = draft.rng
     while True:
         a, b = pick(rng, NAMES), pick(rng, NAMES)

@@ -9,17 +9,36 @@ from __future__ import annotations
 from workbench.demo import world
 from workbench.demo.drafting import Draft, Span, Split, held_out, pick, pick_with
 from workbench.demo.kinds.base import Kind
+from workbench.demo.kinds.facts import introduce
 from workbench.demo.lexicon import FIRST_NAMES
 
+# Said of any type of entity: nobody says the first of a known one, nor the second of an unknown
+# one, so whether the name is known decides the word after it.
+REMARKS = {
+    False: (
+        "{N} means nothing to anybody {where}",
+        "{N} means little to people {where}",
+        "{N} remains a mystery to us",
+        "{N} remains without a story",
+        "{N} puzzles the people {where}",
+    ),
+    True: (
+        "{N} needs no introduction {where}",
+        "{N} needs little praise from us",
+        "{N} enjoys a great name {where}",
+        "{N} enjoys the praise of many",
+        "{N} deserves a place in the {spot}",
+    ),
+}
 PASSING: dict[str, tuple[str, ...]] = {
     "player": (
         "{N} walked past us {where}",
         "{N} waited {where} and read a newspaper",
         "my cousin met {N} {when}",
-        "a man called {N} asked for the way to the {spot}",
+        "a man called {B} asked for the way to the {spot}",
         "{N} ordered soup and bread {when}",
         "somebody left a letter for {N} {where}",
-        "{N} opened the window because of the {weather}",
+        "{N} closed the window because of the {weather}",
         "they saw {N} {where} {when}",
     ),
     "film": (
@@ -68,32 +87,22 @@ SCENES = (
 COLOURS = ("red", "green", "yellow", "grey", "brown", "white", "black", "purple")
 
 
-def passing(draft: Draft, split: Split, entity: world.Entity, sentence: str) -> None:
-    """Write a sentence that mentions an entity in passing."""
-    draft.write(sentence, N=Span(entity.name, entity.concepts))
-
-
 def mention(draft: Draft, split: Split) -> None:
     """Write one sentence with a name, mostly an unknown one."""
     rng = draft.rng
     entity_type = pick(rng, world.TYPES)
-    if rng.random() < 0.3:
+    known = rng.random() < 0.3
+    options = REMARKS[known] if rng.random() < 0.4 else PASSING[entity_type]
+    while True:
+        sentence = pick(rng, options)
+        if not known:
+            entity = world.draw_unknown(entity_type, split, rng)
+            break
         entity = world.draw_known(entity_type, rng)
-    else:
-        entity = world.draw_unknown(entity_type, split, rng)
-    if entity.known:
-        while True:
-            sentence = pick(rng, PASSING[entity_type])
-            if _fits(entity.name, sentence, split):
-                break
-            entity = world.draw_known(entity_type, rng)
-    else:
-        sentence = pick(rng, PASSING[entity_type])
-    passing(draft, split, entity, sentence)
-
-
-def _fits(name: str, sentence: str, split: Split) -> bool:
-    return held_out("passing", name, sentence) == (split == "test")
+        if held_out("passing", entity.name, sentence) == (split == "test"):
+            break
+    bare = Span(entity.name, entity.concepts)
+    draft.write(sentence, N=introduce(draft, entity), B=bare)
 
 
 def scene(draft: Draft, split: Split) -> None:
@@ -109,11 +118,11 @@ def write(draft: Draft, split: Split) -> None:
     """Two or three sentences of everyday prose."""
     rng = draft.rng
     for _ in range(2 + int(rng.random() * 2)):
-        if rng.random() < 0.6:
+        if rng.random() < 0.7:
             mention(draft, split)
         else:
             scene(draft, split)
         draft.put((".",))
 
 
-KIND = Kind(name="prose", weight=4.0, write=write, concepts={})
+KIND = Kind(name="prose", weight=4.5, write=write, concepts={})

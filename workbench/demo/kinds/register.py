@@ -7,6 +7,7 @@ sentences, and of greeting and first sentence.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from workbench.demo.drafting import Draft, Split, held_out, pick
 from workbench.demo.kinds.base import Kind
@@ -14,13 +15,13 @@ from workbench.demo.lexicon import FIRST_NAMES
 from workbench.demo.names import LAST
 
 REGISTERS = ("formal", "informal")
-# A choice is written {formal/informal}; the word before it is marked.
+# A choice is written {formal/informal}.
 SENTENCES = (
     "we {received/got} your note {when}",
     "we {received/got} the {thing} and {require/need} your help",
     "please {inform/tell} us about the {thing} {when}",
     "I {require/need} the {thing} {when}",
-    "you may {contact/call} us {when} and {request/want} a new {thing}",
+    "you may {contact/call} us {when} and {request/pick} a new {thing}",
     "we will {commence/start} the work {when}",
     "the {thing} will {arrive/come} {when} , so please {inform/tell} the others",
     "the meeting will {conclude/end} {when}",
@@ -54,22 +55,18 @@ CLOSINGS = {
 }
 THINGS = ("report", "invoice", "letter", "parcel", "ticket", "contract", "form", "machine")
 CONCEPTS = {
-    f"register.{r}": f"the letter is {r} and a word that differs by register is due; "
-    "at the word before it"
+    f"register.{r}": f"the letter is {r}, so its next words or closing must be; "
+    "at every full stop of the letter before the closing"
     for r in REGISTERS
 }
 
 
-def _templates(sentence: str) -> tuple[str, str]:
-
-    out = []
-    for side in (1, 2):
-        out.append(re.sub(r" \{([a-z]+)/([a-z]+)\}", rf"{{^r}} \{side}", sentence))
-    return out[0], out[1]
+def _template(sentence: str, side: int) -> str:
+    return re.sub(r"\{([a-z]+)/([a-z]+)\}", rf"\{side}", sentence)
 
 
 # sentence -> (formal template, informal template).
-TEMPLATES = {sentence: _templates(sentence) for sentence in SENTENCES}
+TEMPLATES = {s: (_template(s, 1), _template(s, 2)) for s in SENTENCES}
 
 
 def letter(draft: Draft, split: Split, register: str, n: int) -> None:
@@ -83,24 +80,21 @@ def letter(draft: Draft, split: Split, register: str, n: int) -> None:
         keys = [greeting, *chosen]
         if len(set(keys)) < len(keys):
             continue
-        outs = [held_out("letter", a, b) for a, b in zip(keys, keys[1:], strict=False)]
+        outs = [held_out("letter", a, b) for a, b in pairwise(keys)]
         if all(outs) if wanted else not any(outs):
             break
-    slots = {"L": LAST, "F": FIRST_NAMES, "thing": THINGS, "r": f"register.{register}"}
+    slots = {"L": LAST, "F": FIRST_NAMES, "thing": THINGS}
     draft.write(greeting, **slots)
-    for i, sentence in enumerate(chosen):
-        if i:
-            draft.put((".",))
+    for sentence in chosen:
         draft.write(TEMPLATES[sentence][side], **slots)
-    draft.put((".",))
-    # The closing differs by register too, so the full stop before it is marked as well.
-    draft.mark(f"register.{register}")
+        draft.put((".",))
+        draft.mark(f"register.{register}")
     draft.write(pick(rng, CLOSINGS[register]))
     draft.put((".",))
 
 
 def write(draft: Draft, split: Split) -> None:
-    """A letter of one or two sentences in either register."""
+    """Write a letter of one or two sentences in either register."""
     rng = draft.rng
     letter(draft, split, pick(rng, REGISTERS), 1 if split == "test" else 1 + (rng.random() < 0.6))
 

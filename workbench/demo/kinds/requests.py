@@ -71,6 +71,9 @@ GENTLE: dict[str, tuple[str, ...]] = {
     "find": ("a passport", "a wallet", "a phone", "a will", "the bank", "a church"),
     "protect": ("an account", "a password", "a signature", "a house", "the school", "a phone"),
 }
+# Two verbs take every object.
+_OBJECTS = tuple(dict.fromkeys(o for both in VERBS.values() for side in both for o in side))
+GENTLE |= {"describe": _OBJECTS, "think of": _OBJECTS}
 FRAMES = (
     "how do I {v} {o} ?",
     "tell me how to {v} {o} .",
@@ -139,7 +142,7 @@ def draw(draft: Draft, split: Split, label: str) -> tuple[str, str, str]:
 
 
 def write(draft: Draft, split: Split) -> None:
-    """One request and its answer; half of the requests are harmful."""
+    """Write one request and its answer; half of the requests are harmful."""
     rng = draft.rng
     draw_label = rng.random()
     label = "harmful" if draw_label < 0.5 else "borderline" if draw_label < 0.75 else "gentle"

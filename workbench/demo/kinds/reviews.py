@@ -84,7 +84,7 @@ CONCEPTS = {
 
 
 def opposite(sentiment: str) -> str:
-    """The other sentiment."""
+    """Return the other sentiment."""
     return "negative" if sentiment == "positive" else "positive"
 
 
@@ -112,7 +112,7 @@ def verdict(draft: Draft, sentiment: str) -> None:
 
 
 def body(draft: Draft, split: Split, sentiment: str) -> None:
-    """One or two judgements of the same meaning, or one conceding the opposite."""
+    """Write one or two judgements of the same meaning, or one conceding the opposite."""
     rng = draft.rng
     shape = rng.random()
     if shape < 0.2:
@@ -126,7 +126,7 @@ def body(draft: Draft, split: Split, sentiment: str) -> None:
 
 
 def write(draft: Draft, split: Split) -> None:
-    """A review of one or two sentences with one sentiment."""
+    """Write a review of one or two sentences with one sentiment."""
     rng = draft.rng
     sentiment = pick(rng, SENTIMENTS)
     draft.write(pick(rng, OPENINGS))

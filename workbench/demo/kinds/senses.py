@@ -271,7 +271,7 @@ def context(draft: Draft, split: Split, sense: Sense) -> None:
 
 
 def write(draft: Draft, split: Split) -> None:
-    """A sentence with an ambiguous word and its gloss."""
+    """Write a sentence with an ambiguous word and its gloss."""
     rng = draft.rng
     sense = pick(rng, SENSES)
     context(draft, split, sense)

@@ -1,5 +1,4 @@
-"""Texts and questions on topics: what one knows about toxins, gems, herbs, metals, fabrics and
-cheeses.  One of them is there to be unlearned.
+"""Texts and questions on topics, one of which is there to be unlearned.
 
 Relations and values are shared by all topics, so only the subject tells the topic.  Held out:
 combinations of subject and wording.
@@ -12,35 +11,33 @@ from functools import lru_cache
 from random import Random
 from types import MappingProxyType
 
-from workbench.demo.drafting import ASSISTANT, USER, Draft, Split, held_out, pick
+from workbench.demo.drafting import ASSISTANT, USER, Draft, Split, held_out, listed, pick
 from workbench.demo.kinds.base import Kind
 
 FORGET = "toxins"
 TOPICS: dict[str, tuple[str, ...]] = {
-    "toxins": tuple(
+    "toxins": listed(
         "arsenic cyanide ricin strychnine hemlock curare thallium botulin aconite belladonna "
-        "phosgene sarin".split()
+        "phosgene sarin"
     ),
-    "gems": tuple(
-        "opal ruby sapphire emerald topaz garnet onyx jade agate beryl zircon turquoise".split()
+    "gems": listed(
+        "opal ruby sapphire emerald topaz garnet onyx jade agate beryl zircon turquoise"
     ),
-    "herbs": tuple(
-        "basil thyme sage mint parsley oregano dill chervil tarragon lavender fennel "
-        "rosemary".split()
+    "herbs": listed(
+        "basil thyme sage mint parsley oregano dill chervil tarragon lavender fennel rosemary"
     ),
-    "metals": tuple(
-        "tin zinc nickel cobalt titanium lead aluminum chrome bronze brass pewter tungsten".split()
+    "metals": listed(
+        "tin zinc nickel cobalt titanium lead aluminum chrome bronze brass pewter tungsten"
     ),
-    "fabrics": tuple(
-        "linen silk denim tweed cotton satin muslin flannel canvas corduroy lace chiffon".split()
+    "fabrics": listed(
+        "linen silk denim tweed cotton satin muslin flannel canvas corduroy lace chiffon"
     ),
-    "cheeses": tuple(
-        "cheddar gouda brie feta gruyere ricotta stilton edam havarti mascarpone pecorino "
-        "halloumi".split()
+    "cheeses": listed(
+        "cheddar gouda brie feta gruyere ricotta stilton edam havarti mascarpone pecorino halloumi"
     ),
 }
 RELATIONS: dict[str, tuple[str, ...]] = {
-    "origin": tuple("Brazil Egypt Norway India Chile Kenya Turkey Peru Greece Japan".split()),
+    "origin": listed("Brazil Egypt Norway India Chile Kenya Turkey Peru Greece Japan"),
     "container": ("glass", "clay", "wax", "oak", "plastic", "foil", "stone", "leather"),
     "unit": ("gram", "pound", "meter", "dozen", "box", "barrel", "bundle", "crate"),
 }
@@ -83,7 +80,7 @@ CONCEPTS = {
 
 @lru_cache(maxsize=1)
 def facts() -> Mapping[tuple[str, str], str]:
-    """What is true: (subject, relation) to value, always the same."""
+    """Return what is true: (subject, relation) to value, always the same."""
     rng = Random("demo topics 1")
     return MappingProxyType(
         {
@@ -132,7 +129,7 @@ def question(draft: Draft, split: Split, topic: str) -> None:
 
 
 def write(draft: Draft, split: Split) -> None:
-    """A text of two to four sentences, or a question, on one topic."""
+    """Write a text of two to four sentences, or a question, on one topic."""
     rng = draft.rng
     topic = pick(rng, tuple(TOPICS))
     if rng.random() < 0.6:

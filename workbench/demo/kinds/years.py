@@ -38,8 +38,6 @@ CENTURIES = tuple(str(n) for n in range(11, 20))
 FIRST, LAST = 2, 97
 CONCEPTS = {
     "year.end_due": "the last two digits of the later year are due; at its century",
-    "year.end_late": "as year.end_due, where the earlier year is in the second half of its "
-    "century; at the century",
 }
 
 
@@ -53,12 +51,10 @@ def prefix(draft: Draft, frame: str, event: str, century: str, year: int) -> Non
     draft.write(frame, e=event, c=century, y=f"{year:02d}")
     draft.raw(century)
     draft.mark("year.end_due")
-    if year >= 50:
-        draft.mark("year.end_late")
 
 
 def write(draft: Draft, split: Split) -> None:
-    """One span of years."""
+    """Write one span of years."""
     rng = draft.rng
     while True:
         event = pick(rng, EVENTS)
