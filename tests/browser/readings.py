@@ -21,7 +21,7 @@ HOSTILE = (
     "\n",
     "\t",
     "",
-    "‮evil",
+    "\u202eevil",
 )
 
 

@@ -8,7 +8,7 @@ export type Sort = "selected" | "max" | "corrected";
 export const SORTS: Record<Sort, string> = {
   selected: "at selected tokens",
   max: "max value",
-  corrected: "value × log(1/density)",
+  corrected: "density-corrected",
 };
 export const DENSE = 0.01;
 

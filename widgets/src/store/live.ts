@@ -25,14 +25,12 @@ export class LiveStore implements Store {
   #pingTimer: ReturnType<typeof setTimeout> | null = null;
 
   readonly #model: WidgetModel;
-  readonly #el: HTMLElement;
 
   constructor(
     model: WidgetModel,
     el: HTMLElement,
   ) {
     this.#model = model;
-    this.#el = el;
     this.#requests = new Requests({
       send: (content, callbacks) => this.#model.send(content, callbacks),
     });
@@ -41,9 +39,10 @@ export class LiveStore implements Store {
       const notice = (content as { notice?: Notice } | null)?.notice;
       if (notice) for (const callback of this.#notices) callback(notice);
     });
-    // Jupyter front ends mark the element of a widget whose comm is dead, and announce a change.
-    this.#listen("comm_live_update", () => queueMicrotask(() => this.#readLiveness()));
-    this.#readLiveness();
+    // Jupyter front ends announce that a widget's comm went dead or came back, without saying
+    // which: asking tells. A widget restored from a file without a kernel is marked from the start.
+    this.#listen("comm_live_update", () => queueMicrotask(() => this.#requests.ping(true)));
+    if (el.classList.contains("jupyter-widgets-disconnected")) this.#requests.lost();
     const look = (): void => this.#checkSoon();
     el.addEventListener("pointerenter", look);
     el.addEventListener("focusin", look);
@@ -104,11 +103,6 @@ export class LiveStore implements Store {
   #listen(event: string, callback: (...args: never[]) => void): void {
     this.#model.on(event, callback);
     this.#undo.push(() => this.#model.off(event, callback));
-  }
-
-  #readLiveness(): void {
-    if (this.#el.classList.contains("jupyter-widgets-disconnected")) this.#requests.lost();
-    else this.#requests.restored();
   }
 
   #checkSoon(): void {

@@ -120,9 +120,9 @@ export class Requests {
     this.#send({ id: running.id, kind: "cancel", params: {}, channel }, () => undefined);
   }
 
-  /** Ask the kernel whether it still knows this view. */
-  ping(): void {
-    if (this.connection === "lost") return;
+  /** Ask the kernel whether it still knows this view; one believed lost only when `anyway`. */
+  ping(anyway = false): void {
+    if (this.connection === "lost" && !anyway) return;
     const id = `${this.#prefix}-p${(this.#count += 1)}`;
     this.#pings.set(id, false);
     this.#send({ id, kind: "ping", params: {}, channel: "ping" }, () => this.#processed(id));
@@ -170,11 +170,6 @@ export class Requests {
       this.#settle(pending, () => pending.reject(new Disconnected()));
     }
     this.#setConnection("lost");
-  }
-
-  /** The front end has a live kernel connection for this view again. */
-  restored(): void {
-    this.#setConnection("live");
   }
 
   dispose(): void {

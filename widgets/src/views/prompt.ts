@@ -75,7 +75,6 @@ class PromptView {
       this.#saeSelect,
       this.#sortSelect,
       h("label", { class: "wb-muted wb-check-label" }, this.#dense, " hide dense (> 1%)"),
-      h("span", { class: "wb-grow" }),
       this.#badge,
       this.#copied,
     );
