@@ -104,9 +104,7 @@ def best_detectors(
             rows, values = _column(acts, int(feature))
             f1, threshold = f1_sweep(values, positive[rows], int(n_positive[concept]))
             if f1 > best.f1:
-                best = Detector(
-                    concept=concept, feature=int(feature), threshold=threshold, f1=f1
-                )
+                best = Detector(concept=concept, feature=int(feature), threshold=threshold, f1=f1)
         found.append(best)
     return found
 

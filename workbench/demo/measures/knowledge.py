@@ -79,9 +79,7 @@ def recall_facts(
     """Say for each held-out fact whether greedy decoding completes it exactly."""
     trials = list(fact_trials())
     prompts = [tokenizer(trial.prompt)["input_ids"] for trial in trials]
-    answers = [
-        tokenizer(trial.answer, add_special_tokens=False)["input_ids"] for trial in trials
-    ]
+    answers = [tokenizer(trial.answer, add_special_tokens=False)["input_ids"] for trial in trials]
     return list(zip(trials, continued(model, prompts, answers), strict=True))
 
 

@@ -7,6 +7,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ class CorpusFeed:
                 for index in range(settings.chunks)
             ]
 
-    def __enter__(self) -> CorpusFeed:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -59,9 +59,7 @@ def build_model(settings: ModelSettings, tokenizer: PreTrainedTokenizerFast) -> 
     return LlamaForCausalLM(config)
 
 
-def document_mask(
-    ids: Int[Tensor, "batch pos"], bos: int
-) -> Bool[Tensor, "batch 1 pos pos"]:
+def document_mask(ids: Int[Tensor, "batch pos"], bos: int) -> Bool[Tensor, "batch 1 pos pos"]:
     """Return which positions may attend where in rows of packed documents.
 
     A token sees itself and the earlier tokens of its own document, so that a document reads the

@@ -34,15 +34,15 @@ class Scaling:
     Parameters
     ----------
     source, target
-        Factors on input and target: ``sqrt(d) / median(norm of the centred activation)``. The
-        median, because the BOS token may be many times longer than any other.
-    target_mean
-        Mean of the scaled target, shape (d,): the first output bias.
+        Factors on input and target: ``sqrt(d) / median(norm of the centred activation)``.
+        Medians, because the BOS token may be many times longer than any other.
+    target_center
+        Median of the scaled target, shape (d,): the first output bias.
     """
 
     source: float
     target: float
-    target_mean: Tensor
+    target_center: Tensor
 
     @classmethod
     def measure(
@@ -51,11 +51,12 @@ class Scaling:
         """Measure the factors on one batch of activations."""
 
         def factor(x: Tensor) -> float:
-            median = (x - x.mean(0)).norm(dim=-1).median()
+            median = (x - x.median(0).values).norm(dim=-1).median()
             return float(x.shape[-1] ** 0.5 / median.clamp_min(1e-12))
 
         scale = factor(target)
-        return cls(source=factor(source), target=scale, target_mean=target.mean(0) * scale)
+        center = target.median(0).values * scale
+        return cls(source=factor(source), target=scale, target_center=center)
 
 
 def build_sae(plan: SaePlan, width: int, *, context: int, device: str) -> Any:
@@ -156,7 +157,7 @@ def _start(
     sae = build_sae(plan, source.shape[-1], context=context, device=device)
     if not plan.control:
         with torch.no_grad():
-            sae.b_dec.copy_(scaling.target_mean)
+            sae.b_dec.copy_(scaling.target_center)
     config = SAETrainerConfig(
         total_training_samples=plan.steps * settings.batch_tokens,
         train_batch_size_samples=settings.batch_tokens,

@@ -1,0 +1,283 @@
+"""The report's arithmetic against brute force, and the report on tiny trained weights."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from workbench.demo import report, train
+from workbench.demo.measures.concepts import ConceptFeature, best_per_concept, encode_rows
+from workbench.demo.measures.detection import best_detectors, detector_f1, f1_sweep
+from workbench.demo.measures.prompts import continued, last_logits
+from workbench.demo.measures.sae_quality import load_saes, measure_saes
+
+
+def _f1(predicted: np.ndarray, actual: np.ndarray) -> float:
+    hits = int((predicted & actual).sum())
+    total = int(predicted.sum() + actual.sum())
+    return 2 * hits / total if total else 0.0
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(min_value=0, max_value=4), st.booleans()), min_size=1, max_size=30
+    )
+)
+def test_f1_sweep_finds_what_trying_every_threshold_finds(tokens) -> None:
+    values = np.array([float(value) for value, _ in tokens])
+    actual = np.array([label for _, label in tokens])
+    if not actual.any():
+        return
+    best = max(_f1(values > threshold, actual) for threshold in (0.0, 1.0, 2.0, 3.0, 4.0))
+    fires = values > 0
+    f1, threshold = f1_sweep(values[fires], actual[fires], int(actual.sum()))
+    assert f1 == pytest.approx(best)
+    if fires.any():
+        assert _f1(values > threshold, actual) == pytest.approx(f1)
+
+
+def test_f1_sweep_counts_what_the_feature_misses() -> None:
+    f1, threshold = f1_sweep(np.array([3.0, 2.0]), np.array([True, False]), 4)
+    assert f1 == pytest.approx(2 * 1 / (1 + 4))
+    assert threshold == 2.0
+    assert f1_sweep(np.array([]), np.array([], dtype=bool), 3) == (0.0, 0.0)
+
+
+def _random_codes(seed: int) -> tuple[sparse.csc_matrix, sparse.csc_matrix]:
+    generator = np.random.default_rng(seed)
+    labels = generator.random((400, 3)) < 0.1
+    acts = np.where(generator.random((400, 12)) < 0.15, generator.random((400, 12)), 0.0)
+    # Feature 5 speaks for concept 1, loudly; it whispers elsewhere.
+    acts[:, 5] = np.where(labels[:, 1], 1.0 + generator.random(400), 0.3 * acts[:, 5])
+    return sparse.csc_matrix(acts), sparse.csc_matrix(labels)
+
+
+def test_best_detectors_equal_brute_force() -> None:
+    acts, labels = _random_codes(0)
+    dense, truth = acts.toarray(), labels.toarray()
+    found = best_detectors(acts, labels, candidates=12)
+    for concept, detector in enumerate(found):
+        best = max(
+            _f1(dense[:, feature] > threshold, truth[:, concept])
+            for feature in range(12)
+            for threshold in (0.0, *dense[:, feature])
+        )
+        assert detector.concept == concept
+        assert detector.f1 == pytest.approx(best)
+    assert found[1].feature == 5
+    assert found[1].f1 == 1.0
+
+
+def test_few_candidates_still_find_the_planted_feature() -> None:
+    acts, labels = _random_codes(1)
+    assert best_detectors(acts, labels, candidates=2)[1].feature == 5
+
+
+def test_detectors_are_scored_at_their_stored_threshold() -> None:
+    acts, labels = _random_codes(0)
+    other_acts, other_labels = _random_codes(7)
+    found = best_detectors(acts, labels)
+    scores = detector_f1(other_acts, other_labels, found)
+    for detector, score in zip(found, scores, strict=True):
+        spoken = other_acts.toarray()[:, detector.feature] > detector.threshold
+        assert score == pytest.approx(_f1(spoken, other_labels.toarray()[:, detector.concept]))
+
+
+def test_a_concept_absent_from_the_text_has_no_score() -> None:
+    acts, labels = _random_codes(0)
+    found = best_detectors(acts, labels)
+    silent = sparse.csc_matrix(np.zeros((400, 3), dtype=bool))
+    assert np.isnan(detector_f1(acts, silent, found)).all()
+
+
+def test_health_equals_its_definitions(tiny_assets) -> None:
+    model = train.load_model(tiny_assets / "model", "cpu")
+    ids = np.load(tiny_assets / "rows.npy")[:12].astype(np.int64)
+    paths = [tiny_assets / "saes" / name for name in ("resid_post.0", "transcoder.0")]
+    saes = load_saes(paths, "cpu")
+    quality, transcoder = measure_saes(model, saes, ids, ce_rows=5, batch_rows=4)
+
+    # One document at a time, without packing, and by the definitions.
+    documents = [torch.tensor([document]) for row in ids for document in _documents(row.tolist())]
+    x, y, mid = [], [], []
+    for document in documents:
+        with torch.no_grad():
+            out = model(document, output_hidden_states=True)
+            x.append(out.hidden_states[1][0, 1:])
+            block = model.model.layers[0]
+            hidden = out.hidden_states[0]
+            attended = (
+                hidden
+                + block.self_attn(
+                    block.input_layernorm(hidden),
+                    position_embeddings=model.model.rotary_emb(
+                        hidden, torch.arange(document.shape[1])[None]
+                    ),
+                    attention_mask=None,
+                )[0]
+            )
+            mid.append(block.post_attention_layernorm(attended)[0, 1:])
+            y.append(block.mlp(block.post_attention_layernorm(attended))[0, 1:])
+    values, inputs, outputs = torch.cat(x), torch.cat(mid), torch.cat(y)
+    assert quality.tokens == len(values)
+
+    def expect(sae, source: torch.Tensor, target: torch.Tensor, measured) -> None:
+        with torch.no_grad():
+            acts = sae.encode(source)
+            rest = (target - sae.decode(acts)).pow(2).sum()
+        variance = (target - target.mean(0)).pow(2).sum()
+        assert measured.fvu == pytest.approx(float(rest / variance), rel=2e-3)
+        assert measured.l0 == pytest.approx(float((acts > 0).sum(-1).float().mean()), rel=2e-3)
+        dead = 1 - float((acts > 0).any(0).float().mean())
+        assert measured.dead == pytest.approx(dead, abs=0.04)
+
+    expect(saes[0].sae, values, values, quality)
+    expect(saes[1].sae, inputs, outputs, transcoder)
+    total = quality.ce_ablated - quality.ce_clean
+    assert quality.ce_score == pytest.approx((quality.ce_ablated - quality.ce_spliced) / total)
+
+
+def test_clean_and_ablated_cross_entropy_equal_one_document_at_a_time(tiny_assets) -> None:
+    model = train.load_model(tiny_assets / "model", "cpu")
+    ids = np.load(tiny_assets / "rows.npy")[:6].astype(np.int64)
+    [quality] = measure_saes(
+        model, load_saes([tiny_assets / "saes" / "mlp_out.1"], "cpu"), ids, ce_rows=6
+    )
+    losses: dict[str, list[float]] = {"clean": [], "ablated": []}
+    for row in ids:
+        for document in _documents(row.tolist()):
+            tokens = torch.tensor([document])
+            for kind, found in losses.items():
+                mlp = model.model.layers[1].mlp
+                handles = []
+                if kind == "ablated":
+                    handles = [mlp.register_forward_hook(lambda _m, _i, o: torch.zeros_like(o))]
+                with torch.no_grad():
+                    logs = model(tokens).logits[0].log_softmax(-1)
+                for handle in handles:
+                    handle.remove()
+                found += (-logs[:-1].gather(1, tokens[0, 1:, None])).flatten().tolist()
+    assert quality.ce_tokens == len(losses["clean"])
+    assert quality.ce_clean == pytest.approx(np.mean(losses["clean"]), rel=1e-4)
+    assert quality.ce_ablated == pytest.approx(np.mean(losses["ablated"]), rel=1e-4)
+
+
+def _documents(row: list[int]) -> list[list[int]]:
+    documents: list[list[int]] = []
+    for token in row:
+        if token == 1:
+            documents.append([])
+        if token != 0:
+            documents[-1].append(token)
+    return documents
+
+
+def test_batched_prompts_equal_single_prompts(tiny_assets) -> None:
+    model = train.load_model(tiny_assets / "model", "cpu")
+    prompts = [[1, 30, 31], [1, 40], [1, 50, 51, 52, 53]]
+    batched = last_logits(model, prompts, batch=2)
+    for prompt, logits in zip(prompts, batched, strict=True):
+        with torch.no_grad():
+            alone = model(torch.tensor([prompt])).logits[0, -1]
+        torch.testing.assert_close(logits, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_continued_is_greedy_decoding(tiny_assets) -> None:
+    model = train.load_model(tiny_assets / "model", "cpu")
+    prompt = [1, 30, 31]
+    made: list[int] = []
+    for _ in range(3):
+        made.append(int(last_logits(model, [[*prompt, *made]]).argmax()))
+    wrong = [*made[:2], (made[2] + 1) % model.config.vocab_size]
+    assert continued(model, [prompt] * 3, [made, wrong, made[:1]]) == [True, False, True]
+
+
+def test_codes_carry_the_labels_of_their_tokens(tiny_assets) -> None:
+    from workbench.demo import corpus
+    from workbench.demo.tokenizer import build_tokenizer
+
+    model = train.load_model(tiny_assets / "model", "cpu")
+    saes = load_saes([tiny_assets / "saes" / "resid_post.1"], "cpu")
+    rows = corpus.labelled_rows("test", 4, 4000)
+    tokenizer = build_tokenizer()
+    codes = encode_rows(model, saes, rows, special=tokenizer.all_special_ids, batch_rows=7)
+    words = ~np.isin(rows.ids, tokenizer.all_special_ids)
+    assert codes.labels.shape == (words.sum(), len(corpus.CONCEPTS))
+    for column, concept in enumerate(corpus.CONCEPTS):
+        by_row = rows.mask(concept)[words]
+        assert np.array_equal(codes.labels[:, [column]].toarray().ravel(), by_row)
+    assert codes.codes["resid_post.1"].shape == (words.sum(), saes[0].sae.cfg.d_sae)
+
+
+def _feature(concept: str, sae: str, feature: int, train_f1: float, f1: float) -> ConceptFeature:
+    return ConceptFeature(
+        concept=concept,
+        sae=sae,
+        feature=feature,
+        threshold=0.5,
+        train_f1=train_f1,
+        f1=f1,
+        positives=10,
+    )
+
+
+def test_the_best_feature_is_chosen_on_training_text() -> None:
+    found = [_feature("a", "x", 1, 0.9, 0.7), _feature("a", "y", 2, 0.8, 0.99)]
+    assert best_per_concept(found)["a"].feature == 1
+
+
+def test_labels_keep_good_features_and_the_better_of_two_concepts(tmp_path) -> None:
+    found = [
+        _feature("a", "x", 1, 0.9, 0.85),
+        _feature("b", "x", 1, 0.9, 0.95),
+        _feature("c", "x", 2, 0.9, 0.79),
+    ]
+    for name in ("x", "y"):
+        (tmp_path / "saes" / name).mkdir(parents=True)
+    report.write_labels(tmp_path, found)
+    written = json.loads((tmp_path / "saes" / "x" / "labels.json").read_text())
+    assert written == {"1": {"label": "b", "f1": 0.95, "threshold": 0.5}}
+    assert json.loads((tmp_path / "saes" / "y" / "labels.json").read_text()) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "better", "reached"),
+    [(0.95, "high", True), (0.9499, "high", False), (0.95, "low", True), (0.9501, "low", False)],
+)
+def test_a_bar_is_reached_from_its_own_side(value, better, reached) -> None:
+    measure = report.Measure(name="x", value=value, bar=0.95, better=better)
+    assert measure.reached is reached
+    assert measure.to_dict()["bar"] == (">= 0.95" if better == "high" else "<= 0.95")
+    assert ("**no**" in report.table([measure])) is not reached
+
+
+@pytest.mark.slow
+def test_report_prints_every_bar_as_json(tiny_assets, capsys) -> None:
+    assert report.main(["--assets", str(tiny_assets), "--json", "--tokens", "6000"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert all(set(row) == {"name", "value", "bar", "reached"} for row in rows)
+    assert all(math.isfinite(row["value"]) for row in rows)
+    names = [row["name"] for row in rows]
+    assert len(set(names)) == len(names)
+    for wanted in (
+        "facts recalled, all",
+        "unknown entities refused, player",
+        "agreement across_rc",
+        "IOI",
+        "greater-than",
+        "FVU, transcoder.0",
+        "dead features, embed",
+        "concepts with a feature of F1 >= 0.8",
+    ):
+        assert wanted in names
+    assert not any("-bad" in name for name in names)
+    # A model trained for seconds knows nothing: the bars are really measured.
+    facts = next(row for row in rows if row["name"] == "facts recalled, all")
+    assert facts["reached"] is False
