@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "workbench"
 
 # Modules beside the rooms that every room may use.
-COMMON = {"errors", "types", "results"}
+COMMON = {"errors", "types", "results", "plots"}
 # What each room may use besides: whole rooms, or single modules of one.
 MAY_USE: dict[str, set[str]] = {
     "model": set(),
@@ -33,6 +33,7 @@ TOP: dict[str, set[str] | None] = {
     "errors": set(),
     "types": {"errors"},
     "results": {"errors", "types"},
+    "plots": set(),
     # These stand above all rooms.
     "__init__": None,
     "__main__": None,

@@ -15,7 +15,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from workbench.errors import InputError, LoadError
 from workbench.types import Provenance
@@ -50,6 +50,10 @@ class Result:
         What the result was computed from.
     """
 
+    # Where the view of a kind of result is, "module:class". Named, not imported: rooms do not use
+    # the widgets, and a result needs none until it is shown.
+    view_class: ClassVar[str | None] = None
+
     provenance: Provenance
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -60,9 +64,23 @@ class Result:
         """Return the result as a DataFrame."""
         raise InputError(f"{type(self).__name__} has no table form")
 
-    def view(self) -> Any:
-        """Return a new widget that shows the result."""
-        raise InputError(f"{type(self).__name__} has no view; use .to_pandas()")
+    def view(self, **options: Any) -> Any:
+        """Return a new widget that shows the result.
+
+        Parameters
+        ----------
+        **options
+            Traits of the view to start with.
+
+        Raises
+        ------
+        InputError
+            This kind of result has no view.
+        """
+        if self.view_class is None:
+            raise InputError(f"{type(self).__name__} has no view; use .to_pandas()")
+        module, _, name = self.view_class.partition(":")
+        return getattr(importlib.import_module(module), name)(self, **options)
 
     @property
     def session(self) -> Any:
@@ -80,6 +98,14 @@ class Result:
 
     def __repr__(self) -> str:
         return f"<{self.summary()}>"
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        if self.view_class is None:
+            return {"text/plain": repr(self), "text/html": self._repr_html_()}
+        # Kept, so that showing the same result twice shows the same widget.
+        view = self.__dict__.setdefault("_view", None) or self.view()
+        self.__dict__["_view"] = view
+        return view._repr_mimebundle_(**options)
 
     def _repr_html_(self) -> str:
         import html

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -98,6 +98,8 @@ class Reading(Result):
     saes
         What each SAE saw.
     """
+
+    view_class: ClassVar[str | None] = "workbench.widgets.prompt:PromptView"
 
     text: str
     tokens: tuple[str, ...]
@@ -196,11 +198,48 @@ class Reading(Result):
             raise InputError(unknown("token", token, [name.strip() for name in self.tokens]))
         return found[-1]
 
-    def view(self) -> Any:
-        """Return a new prompt view of this reading."""
-        from workbench.widgets.prompt import PromptView
+    def plot(self, sae: str | None = None, k: int = 15) -> Any:
+        """Draw the strongest features of one SAE over the tokens.
 
-        return PromptView(self)
+        Parameters
+        ----------
+        sae
+            Name of the SAE; the first one read where None.
+        k
+            How many features, by largest activation away from special tokens.
+
+        Returns
+        -------
+        plotly.graph_objects.Figure
+            A heatmap: tokens across, features down, activation as colour.
+        """
+        import plotly.graph_objects as go
+
+        from workbench.plots import STRENGTH, styled
+
+        if sae is None and not self.saes:
+            raise InputError("no SAE was read, so there is nothing to plot")
+        reading = self.sae(sae) if sae is not None else self.saes[0]
+        chosen = self.top(k, sae=reading.sae)
+        grid = np.zeros((len(chosen), len(self.tokens)))
+        names = []
+        for row, ref in enumerate(chosen):
+            here = reading.feature == ref.index
+            grid[row, reading.position[here]] = reading.value[here]
+            label = reading.labels[int(np.searchsorted(reading.features, ref.index))]
+            names.append(f"{ref}  {label}" if label else str(ref))
+        figure = go.Figure(
+            go.Heatmap(
+                z=grid,
+                x=[f"{i} {token}" for i, token in enumerate(self.tokens)],
+                y=names,
+                colorscale=STRENGTH,
+                colorbar={"title": "activation"},
+                hovertemplate="%{y}<br>%{x}<br>activation %{z:.3f}<extra></extra>",
+            )
+        )
+        figure.update_yaxes(autorange="reversed")
+        return styled(figure, title=reading.sae, x="token", y="feature", rows=len(names))
 
     def summary(self) -> str:
         """Return one line: tokens, SAEs, active features."""
@@ -209,12 +248,6 @@ class Reading(Result):
             f"Reading: {len(self.tokens)} tokens, {len(self.saes)} SAEs, "
             f"{active:,} feature activations"
         )
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        # The view is kept, so that showing the same result twice shows the same widget.
-        view = self.__dict__.setdefault("_view", None) or self.view()
-        self.__dict__["_view"] = view
-        return view._repr_mimebundle_(**options)
 
 
 def read(
