@@ -122,6 +122,14 @@ class Reading(Result):
                 return reading
         raise SaeError(unknown("SAE in this reading", name, [r.sae for r in self.saes]))
 
+    @property
+    def main_sae(self) -> str | None:
+        """The SAE to look at first: on the stream, nearest the middle; None if none was read."""
+        names = [reading.sae for reading in self.saes]
+        stream = [r.sae for r in self.saes if r.site.startswith("resid_post") and r.sae == r.site]
+        chosen = stream or names
+        return chosen[len(chosen) // 2] if chosen else None
+
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per active (SAE, position, feature).
 
@@ -266,7 +274,7 @@ def read(
     text
         One text or conversation.
     saes
-        Names of the SAEs to read; None for all attached ones.
+        Names of the SAEs to read; None for all attached ones, in the order of computation.
     policy
         Token policy; the session's own where None.
 
@@ -310,7 +318,7 @@ def _choose(session: Session, saes: str | Iterable[str] | None) -> list[Sae]:
                 f"{len(session.saes)} SAEs are attached; choose which to read with saes=[...] "
                 f"(at most {MOST_SAES} are read without being named)"
             )
-        return list(session.saes.values())
+        return sorted(session.saes.values(), key=lambda sae: _site(sae).order)
     names = [saes] if isinstance(saes, str) else list(saes)
     return [session.saes[name] for name in names]
 
