@@ -23,6 +23,7 @@ from workbench.errors import InputError, SaeError, unknown
 from workbench.saes.acts import check_features
 
 if TYPE_CHECKING:
+    from workbench.model.passes import Edit
     from workbench.model.sites import Site
     from workbench.saes.sae import Sae
 
@@ -112,8 +113,18 @@ class Splice:
         """Nodes of the latest pass with ``error="stopgrad"`` and gradients on."""
         self._read: Tensor | None = None
 
-    def edits(self) -> dict[Site, Callable[[Tensor], Tensor | None]]:
+    def edits(self) -> dict[str | Site, Edit | Iterable[Edit]]:
         """Return the edit functions by site, for ``model.run(edits=...)``.
+
+        Raises
+        ------
+        SaeError
+            If the SAE is not attached to a model.
+        """
+        return dict(self.functions())
+
+    def functions(self) -> list[tuple[Site, Edit]]:
+        """Return the edit functions with their sites, in order of computation.
 
         Raises
         ------
@@ -124,8 +135,8 @@ class Splice:
         if site is None or out_site is None:
             raise SaeError(f"SAE {self.sae.name} is not attached to a model, so it has no site")
         if self.sae.is_transcoder:
-            return {site: self.read, out_site: self.write}
-        return {site: self}
+            return [(site, self.read), (out_site, self.write)]
+        return [(site, self)]
 
     def __call__(self, x: Float[Tensor, "*token d_in"]) -> Float[Tensor, "*token d_in"]:
         """Splice at one site (SAEs, not transcoders).
@@ -245,7 +256,7 @@ def _leaf(tensor: Tensor) -> Tensor:
 
 def splice_all(
     splices: Iterable[Splice],
-) -> dict[Site, list[Callable[[Tensor], Tensor | None]]]:
+) -> dict[str | Site, Edit | Iterable[Edit]]:
     """Merge the edits of several splices for one ``model.run``; at one site they run in order.
 
     Raises
@@ -253,8 +264,9 @@ def splice_all(
     SaeError
         If one of the SAEs is not attached.
     """
-    merged: dict[Site, list[Callable[[Tensor], Tensor | None]]] = {}
+    merged: dict[Site, list[Edit]] = {}
     for splice in splices:
-        for site, function in splice.edits().items():
+        for site, function in splice.functions():
             merged.setdefault(site, []).append(function)
-    return merged
+    edits: dict[str | Site, Edit | Iterable[Edit]] = {**merged}
+    return edits
