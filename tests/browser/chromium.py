@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
+
+from workbench.doctor import find_browser
 
 FLAGS = [
     "--no-sandbox",
@@ -20,20 +21,11 @@ FLAGS = [
 
 def find() -> Path | None:
     """The browser to drive: WORKBENCH_CHROMIUM, a system Chromium, or Playwright's own download."""
+    found = find_browser()
     named = os.environ.get("WORKBENCH_CHROMIUM")
-    if named:
-        if not Path(named).is_file():
-            raise FileNotFoundError(f"WORKBENCH_CHROMIUM names {named!r}, which is not a file")
-        return Path(named)
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
-        found = shutil.which(name)
-        if found:
-            return Path(found)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-    return own if own.is_file() else None
+    if named and not found:
+        raise FileNotFoundError(f"WORKBENCH_CHROMIUM names {named!r}, which does not start")
+    return Path(found) if found else None
 
 
 def launch(playwright, executable: Path):

@@ -50,7 +50,7 @@ export function tokenCard(
   if (table) {
     const top = picked.length
       ? picked.map((feature) => ({ feature, value: table.at(feature, at) }))
-      : table.top(at, hideDense, 5);
+      : table.top(at, hideDense, 4);
     out.push(h("div", { class: "wb-sub" }, picked.length ? "picked features" : "strongest features"));
     if (!top.length) out.push(h("div", { class: "wb-muted" }, "none active"));
     for (const { feature, value } of top) {
@@ -66,7 +66,7 @@ export function tokenCard(
     }
   }
   const next = reading.next_tokens[at] ?? [];
-  if (next.length) out.push(h("div", { class: "wb-sub" }, "next token"), predictions(next, 5));
+  if (next.length) out.push(h("div", { class: "wb-sub" }, "next token"), predictions(next, 3));
   return out;
 }
 

@@ -65,6 +65,7 @@ export class TokenLine {
       const value = shades[at] ?? 0;
       const alpha = largest > 0 ? Math.min(1, value / largest) * 0.75 : 0;
       item.style.background = alpha > 0 ? `rgba(var(--wb-act), ${alpha.toFixed(3)})` : "";
+      item.classList.toggle("wb-shaded", alpha > 0);
       item.classList.toggle("wb-selected", chosen.has(at));
       item.classList.toggle("wb-focused", at === this.#focused);
       item.setAttribute("aria-selected", String(chosen.has(at)));
@@ -83,6 +84,7 @@ export class TokenLine {
   }
 
   #commit(positions: readonly number[]): void {
+    this.#actions.hover(null, null); // the card would cover the table that has just changed
     this.#actions.select(normalise(positions, this.#items.length));
   }
 

@@ -196,7 +196,7 @@ export class Requests {
     try {
       this.#transport.send(content, { iopub: { status } });
     } catch (error) {
-      console.warn("workbench: sending to the kernel failed", error);
+      console.warn("workbench: sending to the kernel failed:", (error as Error).message);
       this.lost();
     }
   }
