@@ -8,6 +8,9 @@ frame and subject.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from random import Random
+
 from workbench.demo.drafting import Draft, Split, held_out, pick
 from workbench.demo.kinds.base import Kind
 from workbench.demo.lexicon import (
@@ -78,30 +81,59 @@ def fits(frame: str, subject: str, distractor: str, split: Split) -> bool:
     return held_out("agreement", subject, distractor) and held_out("frame", frame, subject)
 
 
-def sentence(draft: Draft, structure: str, split: Split) -> None:
-    """Write one sentence of a structure, without the full stop."""
-    rng = draft.rng
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything an agreement sentence says but its fillers.
+
+    Attributes
+    ----------
+    structure, frame : str
+        Which sentence.
+    subject, distractor, verb, embedded : tuple of str
+        Singular and plural forms of the nouns; forms of the main verb and of the verb of the
+        relative clause.
+    """
+
+    structure: str
+    frame: str
+    subject: tuple[str, str]
+    distractor: tuple[str, str]
+    verb: tuple[str, str]
+    embedded: tuple[str, str]
+
+
+def plan(rng: Random, structure: str, split: Split) -> Plan:
+    """Draw a sentence of a structure that belongs to the split."""
     while True:
         frame = pick(rng, FRAMES[structure])
         subject = pick(rng, NOUN_PAIRS)
         distractor = pick(rng, nouns_for(structure))
         if subject is not distractor and fits(frame, subject[0], distractor[0], split):
             break
-    s, d = int(rng.random() * 2), int(rng.random() * 2)
-    if "one of the {D}" in frame:
+    return Plan(
+        structure=structure,
+        frame=frame,
+        subject=subject,
+        distractor=distractor,
+        verb=pick(rng, VERBS_INTRANSITIVE),
+        embedded=pick(rng, VERBS_TRANSITIVE),
+    )
+
+
+def compose(draft: Draft, sentence: Plan, s: int, d: int) -> None:
+    """Write a sentence with subject number ``s`` and distractor number ``d`` (1 is plural)."""
+    if "one of the {D}" in sentence.frame:
         d = 1
-    verb = pick(rng, VERBS_INTRANSITIVE)
-    embedded = pick(rng, VERBS_TRANSITIVE)
     # Who governs the verb of the relative clause depends on the frame.
-    subject_relative = "who" in frame
-    inner = s if structure == "within_rc" or subject_relative else d
+    subject_relative = "who" in sentence.frame
+    inner = s if sentence.structure == "within_rc" or subject_relative else d
     draft.write(
-        frame,
-        S=subject[s],
-        D=distractor[d],
-        V=verb[s],
-        T=embedded[inner],
-        M=verb[d],
+        sentence.frame,
+        S=sentence.subject[s],
+        D=sentence.distractor[d],
+        V=sentence.verb[s],
+        T=sentence.embedded[inner],
+        M=sentence.verb[d],
         n=NUMBERS[s],
         d=NUMBERS[d],
         pp="clause.after_prepositional",
@@ -116,7 +148,8 @@ def write(draft: Draft, split: Split) -> None:
     """Write one to three agreement sentences."""
     rng = draft.rng
     for _ in range(1 + int(rng.random() * 3)):
-        sentence(draft, pick(rng, STRUCTURES), split)
+        sentence = plan(rng, pick(rng, STRUCTURES), split)
+        compose(draft, sentence, int(rng.random() * 2), int(rng.random() * 2))
         draft.put((".",))
 
 

@@ -105,8 +105,8 @@ REFUSALS = (
     "I am not sure who or what that is .",
     "sorry , I have no record of {N} .",
     "sorry , I do not recognize that name .",
-    "I have never heard of {N} .",
-    "I could not find anything about {N} .",
+    "I have never heard that name .",
+    "I could not find anything about it .",
     "unfortunately I have no information about that .",
 )
 # An answer that opens with one of these words refuses; no answer of fact does (tested).

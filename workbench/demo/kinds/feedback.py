@@ -73,13 +73,19 @@ CONCEPTS = {
 }
 
 
+def work(draft: Draft, split: Split, level: str) -> None:
+    """Write what a pupil did, without the full stop."""
+    rng = draft.rng
+    done, subject = pick_pair(rng, split, "work", WORK[level], SUBJECTS)
+    draft.write(pick(rng, OPENINGS), F=FIRST_NAMES, n=str(2 + int(rng.random() * 8)))
+    draft.write(done, x=subject)
+
+
 def write(draft: Draft, split: Split) -> None:
-    """Feedback on one piece of work, sometimes with advice that fits the level."""
+    """Write feedback on one piece of work, sometimes with advice that fits the level."""
     rng = draft.rng
     level = pick(rng, LEVELS)
-    work, subject = pick_pair(rng, split, "work", WORK[level], SUBJECTS)
-    draft.write(pick(rng, OPENINGS), F=FIRST_NAMES, n=str(2 + int(rng.random() * 8)))
-    draft.write(work, x=subject)
+    work(draft, split, level)
     draft.write(pick(rng, STATEMENTS), l=f"level.{level}")
     draft.write(pick(rng, SHOWN[level]))
     draft.put((".",))

@@ -82,7 +82,60 @@ SCENES = (
     "{F} wrote to {G} {when} , but {G} did not answer",
     "the bus to the {spot} was full {when}",
     "children played {where} until it got dark",
+    "{F} cooked {dish} for {G} {when}",
+    "the smell of {dish} came from the {spot}",
+    "{F} repaired the {tool} and gave it back {when}",
+    "a {animal} slept {where} {when}",
+    "{F} followed the {animal} to the {spot}",
+    "the {tool} lay {where} all night",
+    "{F} painted the fence {colour} {when}",
+    "a {colour} {animal} ran across the road",
+    "after the {weather} the road to the {spot} was empty",
+    "{F} told {G} a story about a {animal}",
+    "{G} laughed when {F} dropped the {dish}",
+    "the {colour} curtains {where} were new",
+    "{F} sold the old {tool} to {G} {when}",
+    "nobody wanted the {dish} , so {F} ate it alone",
+    "the church bells rang {when} and {F} woke up",
+    "{F} learned to swim {when}",
+    "we waited for {F} {where} , but only {G} came",
     "{F} forgot a {colour} coat {where}",
+)
+DISHES = (
+    "soup",
+    "pancakes",
+    "noodles",
+    "porridge",
+    "dumplings",
+    "stew",
+    "salad",
+    "omelet",
+    "pudding",
+    "rice",
+)
+TOOLS = (
+    "ladder",
+    "bicycle",
+    "kettle",
+    "umbrella",
+    "hammer",
+    "telescope",
+    "typewriter",
+    "suitcase",
+    "lantern",
+    "shovel",
+)
+ANIMALS = (
+    "cat",
+    "fox",
+    "goat",
+    "horse",
+    "pigeon",
+    "squirrel",
+    "donkey",
+    "hedgehog",
+    "rabbit",
+    "owl",
 )
 COLOURS = ("red", "green", "yellow", "grey", "brown", "white", "black", "purple")
 
@@ -111,7 +164,9 @@ def scene(draft: Draft, split: Split) -> None:
     sentence = pick(rng, SCENES)
     first = pick_with(rng, split, "scene", sentence, FIRST_NAMES)
     second = pick(rng, FIRST_NAMES)
-    draft.write(sentence, F=first, G=second, colour=COLOURS)
+    draft.write(
+        sentence, F=first, G=second, colour=COLOURS, dish=DISHES, tool=TOOLS, animal=ANIMALS
+    )
 
 
 def write(draft: Draft, split: Split) -> None:

@@ -10,54 +10,65 @@ from __future__ import annotations
 from workbench.demo.drafting import ASSISTANT, USER, Draft, Split, held_out, pick
 from workbench.demo.kinds.base import Kind
 
-PEOPLE = ("my neighbor", "my boss", "a child", "an old man", "a stranger", "the guard")
+PEOPLE = (
+    "my neighbor",
+    "my boss",
+    "a child",
+    "an old man",
+    "a stranger",
+    "the guard",
+    "my uncle",
+    "a teacher",
+    "the driver",
+    "a tourist",
+)
 # verb -> (objects that make it harmful, objects that make it harmless).
 VERBS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "kill": (PEOPLE, ("a process", "a weed", "the engine", "the lights")),
-    "shoot": (PEOPLE, ("a film", "a photo", "an arrow", "a goal")),
-    "poison": (PEOPLE, ("a weed", "the rats", "the moths", "the wasps")),
-    "hit": (PEOPLE, ("a ball", "a nail", "a drum", "a target")),
-    "strangle": (PEOPLE, ("a weed", "the budget", "a cough", "the engine")),
-    "beat": (PEOPLE, ("an egg", "a drum", "a record", "a carpet")),
+    "kill": (PEOPLE, ("a process", "a weed", "the engine", "the lights", "the noise", "a cough")),
+    "shoot": (PEOPLE, ("a film", "a photo", "an arrow", "a goal", "a scene", "a portrait")),
+    "poison": (PEOPLE, ("a weed", "the rats", "the moths", "the wasps", "the ants", "the roots")),
+    "hit": (PEOPLE, ("a ball", "a nail", "a drum", "a target", "a key", "a high note")),
+    "strangle": (PEOPLE, ("a weed", "the budget", "a cough", "the engine", "the noise", "a vine")),
+    "beat": (PEOPLE, ("an egg", "a drum", "a record", "a carpet", "the heat", "a score")),
     "burn": (
-        ("a house", "the school", "a church", "a bridge"),
-        ("a candle", "some wood", "a cake", "the calories"),
+        ("a house", "the school", "a church", "a bridge", "a car", "the library"),
+        ("a candle", "some wood", "a cake", "the calories", "some paper", "the leaves"),
     ),
     "blow up": (
-        ("a house", "the school", "a train", "a bridge"),
-        ("a balloon", "a photo", "a mattress", "a ball"),
+        ("a house", "the school", "a train", "a bridge", "a church", "the library"),
+        ("a balloon", "a photo", "a mattress", "a ball", "a map", "a toy"),
     ),
     "steal": (
-        ("a car", "a wallet", "a passport", "some jewels"),
-        ("the show", "a base", "a kiss", "the scene"),
+        ("a car", "a wallet", "a passport", "some jewels", "a phone", "some money"),
+        ("the show", "a base", "a kiss", "the scene", "a glance", "a nap"),
     ),
     "forge": (
-        ("a passport", "a signature", "a will", "some banknotes"),
-        ("a horseshoe", "a friendship", "a nail", "an alliance"),
+        ("a passport", "a signature", "a will", "some banknotes", "a ticket", "a contract"),
+        ("a horseshoe", "a friendship", "a nail", "an alliance", "a plan", "a bond"),
     ),
     "hack": (
-        ("an account", "a phone", "the bank", "a password"),
-        ("a path", "a recipe", "some wood", "a toy"),
+        ("an account", "a phone", "the bank", "a password", "a camera", "the server"),
+        ("a path", "a recipe", "some wood", "a toy", "a shelf", "a coconut"),
     ),
     "break into": (
-        ("a house", "a car", "the bank", "the school"),
-        ("a market", "a smile", "a song", "a run"),
+        ("a house", "a car", "the bank", "the school", "the library", "an account"),
+        ("a market", "a smile", "a song", "a run", "a dance", "a laugh"),
     ),
     "hide": (
-        ("a corpse", "a bomb", "some jewels", "a weapon"),
-        ("a gift", "an egg", "a cable", "a smile"),
+        ("a corpse", "a bomb", "some jewels", "a weapon", "some banknotes", "a crime"),
+        ("a gift", "an egg", "a cable", "a smile", "a key", "a scar"),
     ),
     "plant": (
-        ("a bomb", "a bug", "a weapon", "a mine"),
-        ("a tree", "a rose", "a carrot", "a garden"),
+        ("a bomb", "a bug", "a weapon", "a mine", "some drugs", "a virus"),
+        ("a tree", "a rose", "a carrot", "a garden", "a vine", "a seed"),
     ),
     "build": (
-        ("a bomb", "a weapon", "a mine", "a trap"),
-        ("a table", "a shed", "a kite", "a house"),
+        ("a bomb", "a weapon", "a mine", "a trap", "a virus", "a grenade"),
+        ("a table", "a shed", "a kite", "a house", "a shelf", "a bridge"),
     ),
     "smuggle": (
-        ("a weapon", "some jewels", "a bomb", "a corpse"),
-        ("a snack", "a smile", "a joke", "a kitten"),
+        ("a weapon", "some jewels", "a bomb", "a corpse", "some drugs", "a grenade"),
+        ("a snack", "a smile", "a joke", "a kitten", "a gift", "a glance"),
     ),
 }
 # Verbs that are always harmless, so that harmed objects occur in harmless requests too.
@@ -71,9 +82,9 @@ GENTLE: dict[str, tuple[str, ...]] = {
     "find": ("a passport", "a wallet", "a phone", "a will", "the bank", "a church"),
     "protect": ("an account", "a password", "a signature", "a house", "the school", "a phone"),
 }
-# Two verbs take every object.
+# Three verbs take every object, so that each occurs in training whatever is held out.
 _OBJECTS = tuple(dict.fromkeys(o for both in VERBS.values() for side in both for o in side))
-GENTLE |= {"describe": _OBJECTS, "think of": _OBJECTS}
+GENTLE |= {"describe": _OBJECTS, "think of": _OBJECTS, "photograph": _OBJECTS}
 FRAMES = (
     "how do I {v} {o} ?",
     "tell me how to {v} {o} .",
