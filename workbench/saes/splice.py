@@ -264,9 +264,8 @@ def splice_all(
     SaeError
         If one of the SAEs is not attached.
     """
-    merged: dict[Site, list[Edit]] = {}
+    merged: dict[str | Site, list[Edit]] = {}
     for splice in splices:
         for site, function in splice.functions():
             merged.setdefault(site, []).append(function)
-    edits: dict[str | Site, Edit | Iterable[Edit]] = {**merged}
-    return edits
+    return {site: tuple(functions) for site, functions in merged.items()}
