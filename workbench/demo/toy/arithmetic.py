@@ -22,13 +22,16 @@ Array = np.ndarray
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Weights of one transformer block, laid out as in a Llama checkpoint (output, input)."""
+    """Weights of one transformer block, laid out as in a Llama checkpoint (output, input).
+
+    `inner` is heads times head.
+    """
 
     attn_norm: Float[Array, " d"]
-    q: Float[Array, "heads*head d"]
-    k: Float[Array, "heads*head d"]
-    v: Float[Array, "heads*head d"]
-    o: Float[Array, "d heads*head"]
+    q: Float[Array, "inner d"]
+    k: Float[Array, "inner d"]
+    v: Float[Array, "inner d"]
+    o: Float[Array, "d inner"]
     mlp_norm: Float[Array, " d"]
     gate: Float[Array, "mlp d"]
     up: Float[Array, "mlp d"]

@@ -114,7 +114,7 @@ def true_circuit(
     network: Network,
     dictionaries: Sequence[Dictionary],
     clean_ids: Int[Array, " pos"],
-    patch_ids: Int[Array, " pos"] | None,
+    patch_ids: Int[Array, " patch_pos"] | None,
     *,
     clean_answer: int,
     patch_answer: int,
