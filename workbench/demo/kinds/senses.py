@@ -266,6 +266,8 @@ def context(draft: Draft, split: Split, sense: Sense) -> None:
             for e in sense.endings
         ):
             raise ValueError(f"no {split} sentence of sense {sense.word}.{sense.name}")
+    if rng.random() < 0.5:
+        draft.write("{when} ,")
     draft.write(beginning)
     draft.write(ending)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from random import Random
 
 from workbench.demo.corpus import CONCEPTS
@@ -40,24 +41,25 @@ def _concept(concept: str) -> Callable[[Random, Split], LabelledText]:
     def draw(rng: Random, split: Split) -> LabelledText:
         kinds = homes(concept)
         positive = rng.random() < 0.5
-        while True:
-            # Half of the negatives are of the kind that shows the concept, half of any kind.
-            near = positive or rng.random() < 0.5
+        # Half of the negatives are of the kind that shows the concept, half of any kind.
+        near = positive or rng.random() < 0.5
+        for attempt in count():
             kind = pick(rng, kinds if near else ALL)
             draft = new_draft(rng)
             kind.write(draft, split)
             places = [at for at, name in draft.marks if name == concept]
-            if positive:
-                if not places:
-                    continue
+            if positive and places:
                 cut = places[0]
-            elif not places:
+            elif not positive and not places:
                 cut = _negative_cut(draft, concept, rng)
+            elif not positive and attempt > 50:
+                # Every document of this kind shows the concept: stop right before it does.
+                cut = places[0] - 1
             else:
-                # Every document of this kind may show the concept: stop before it does.
-                cut = int(rng.random() * places[0]) if places[0] > 3 else -1
+                continue
             if cut >= 2:
-                return LabelledText(text=join(draft.tokens[: cut + 1]), label=int(positive))
+                break
+        return LabelledText(text=join(draft.tokens[: cut + 1]), label=int(positive))
 
     return draw
 
