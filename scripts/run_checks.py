@@ -23,6 +23,7 @@ from make_environment import ROOT, SetupError, make_environment, run_logged, set
 WIDGETS = ROOT / "widgets"
 # Debian's Chromium comes without letters; the pictures need some.
 BROWSER_PACKAGES = ["chromium", "fonts-dejavu-core", "fonts-liberation"]
+OLDEST_NODE = 20
 FIND_BROWSER = "from workbench.doctor import find_browser; print(find_browser() or '')"
 
 
@@ -57,6 +58,13 @@ class Checks:
         npm = shutil.which("npm")
         if not npm or not shutil.which("node"):
             self.skip("vitest and the bundle check: Node and npm are not installed")
+            return
+        found = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
+        if int(found.stdout.strip().lstrip("v").partition(".")[0] or 0) < OLDEST_NODE:
+            got = found.stdout.strip() or "one that does not start"
+            self.skip(
+                f"vitest and the bundle check: Node is {got}, expected {OLDEST_NODE} or newer"
+            )
             return
         lock = (WIDGETS / "package-lock.json").read_bytes()
         mark = WIDGETS / "node_modules" / "workbench-stamp"

@@ -1,0 +1,92 @@
+"""The guided notebooks: kept without outputs, run in kernels of their own, promises asserted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+
+# What a reader of each notebook is told to expect, checked in the kernel after the last cell.
+PROMISES = {
+    "01_start_here": """
+assert generated.text.startswith("The striker Elena Marsh plays for")
+assert answers["refused"].groupby(answers["player"]).mean()["unknown"] >= 0.8
+assert answers["refused"].groupby(answers["player"]).mean()["known"] <= 0.2
+assert len(reading.to_pandas()) > 0 and len(view.selection) > 0
+assert check.loc["unknown"] - check.loc["known"] >= 0.5, check
+assert pushed["refused"].mean() >= 0.5, pushed
+assert pushed["refused by a random feature"].mean() <= 0.2, pushed
+page = saved.read_text(encoding="utf-8")
+assert "Marsh" in page and "https://" not in page.replace("https://www.w3.org", "")
+assert s.closed
+""",
+}
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def path(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def cells(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def test_there_are_notebooks() -> None:
+    assert "01_start_here" in [path.stem for path in NOTEBOOKS]
+
+
+def test_every_notebook_is_promised_something(path: Path) -> None:
+    assert "assert" in PROMISES[path.stem]
+
+
+def test_outputs_are_stripped(path: Path) -> None:
+    for cell in cells(path):
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+
+
+def test_it_opens_anywhere(path: Path) -> None:
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    assert whole["metadata"]["kernelspec"]["name"] == "python3"
+    assert "widgets" not in whole["metadata"], "saved widget state belongs to outputs"
+    text = "".join(part for cell in whole["cells"] for part in cell["source"])
+    assert not re.search(r"(?:^|[\s\"'])/(?:home|root|Users|tmp|work)/", text)
+
+
+@pytest.mark.notebook
+@pytest.mark.slow
+def test_it_runs_and_keeps_its_promises(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    # The kernel of this very environment, whatever else is installed for the user.
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    notebook.cells.append(nbformat.v4.new_code_cell(PROMISES[path.stem]))
+    client = NotebookClient(
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    )
+    client.execute(env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    warnings = [
+        output["text"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stderr"
+    ]
+    assert not warnings, "a guided notebook prints no warnings"
