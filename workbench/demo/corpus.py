@@ -15,6 +15,7 @@ from random import Random
 from types import MappingProxyType
 
 import numpy as np
+from jaxtyping import Bool, Int32, Int64
 
 from workbench.demo.drafting import BOS, EOS, PAD, SPLITS, UNK, Draft, Split, join
 from workbench.demo.kinds import ALL
@@ -75,11 +76,11 @@ class LabelledRows:
         Row, position, concept number of every label.
     """
 
-    ids: np.ndarray
+    ids: Int32[np.ndarray, "rows context"]
     concepts: tuple[str, ...]
-    marks: np.ndarray
+    marks: Int64[np.ndarray, "marks 3"]
 
-    def mask(self, concept: str) -> np.ndarray:
+    def mask(self, concept: str) -> Bool[np.ndarray, "rows context"]:
         """Where a concept is marked: bool of shape (rows, context)."""
         if concept not in self.concepts:
             raise InputError(unknown("concept", concept, self.concepts))
@@ -154,7 +155,7 @@ def _pack(
     context: int,
     kinds: Sequence[str] | None,
     on_mark: Callable[[int, int, str], None] | None,
-) -> np.ndarray:
+) -> Int32[np.ndarray, "rows context"]:
     if context < 2 or n_tokens < 1:
         raise InputError(f"need context >= 2 and n_tokens >= 1, got {context} and {n_tokens}")
     ids = dict(token_ids())
@@ -189,7 +190,7 @@ def token_stream(
     *,
     context: int = CONTEXT,
     kinds: Sequence[str] | None = None,
-) -> np.ndarray:
+) -> Int32[np.ndarray, "rows context"]:
     """Packed token ids for training (padding included in the count).
 
     Parameters
