@@ -23,7 +23,15 @@ ARCHITECTURES = (
     "jumprelu_skip_transcoder",
 )
 TRANSCODERS = tuple(name for name in ARCHITECTURES if name.endswith("transcoder"))
+D_MODEL = 32
+"""Width of the tiny models the SAEs on disk are made for."""
+
 AUTOENCODERS = tuple(name for name in ARCHITECTURES if name not in TRANSCODERS)
+
+
+def temporal_settings(architecture: str) -> dict[str, int]:
+    """Attention sizes that divide 96 features, for temporal SAEs; nothing for others."""
+    return {"n_heads": 2, "bottleneck_factor": 8} if architecture == "temporal" else {}
 
 
 def make_module(
