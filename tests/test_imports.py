@@ -26,7 +26,8 @@ MAY_USE: dict[str, set[str]] = {
     "steering": {"model", "saes", "features.refs", "directions"},
     "widgets": {"model", "saes", "features", "circuits", "directions", "steering"},
     "demo": {"model", "saes"},
-    "interchange": {"features.refs"},
+    # Data types only.
+    "interchange": {"features.refs", "features.dashboard"},
 }
 # Modules at the top of the package: what they may use of the package.
 TOP: dict[str, set[str] | None] = {
