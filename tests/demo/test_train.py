@@ -293,3 +293,26 @@ def test_same_seed_starts_an_sae_from_the_same_weights() -> None:
     assert torch.equal(one.W_enc, two.W_enc)
     other = build_sae(dataclasses.replace(plan, seed=99), 32, context=96, device="cpu")
     assert not torch.equal(one.W_enc, other.W_enc)
+
+
+def test_blocks_above_the_last_site_are_not_run(tiny_assets) -> None:
+    model = train.load_model(tiny_assets / "model", "cpu")
+    ids = torch.tensor([[1, 40, 41, 42, 43]])
+    run = []
+    handle = model.model.layers[1].register_forward_hook(lambda *_: run.append(1))
+    everything = read_sites(model, ids, None, ["resid_post.0", "resid_post.1"])
+    assert len(run) == 1
+    values = read_sites(model, ids, None, ["resid_post.0"])
+    assert len(run) == 1
+    handle.remove()
+    assert torch.equal(values["resid_post.0"], everything["resid_post.0"])
+    assert model.config.num_hidden_layers == 2
+
+
+def test_sizes_can_differ_per_sae() -> None:
+    settings = full_settings()
+    sae = dataclasses.replace(settings.sae, sizes={"embed": (2048, 30), "transcoder.2": (512, 9)})
+    plans = {plan.name: plan for plan in sae_plans(dataclasses.replace(settings, sae=sae))}
+    assert (plans["embed"].features, plans["embed"].active) == (2048, 30)
+    assert (plans["transcoder.2"].features, plans["transcoder.2"].active) == (512, 9)
+    assert plans["mlp_out.0"].features == settings.sae.features

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import multiprocessing
 import sys
 import time
@@ -58,7 +59,7 @@ def load_model(directory: Path, device: str) -> LlamaForCausalLM:
     model = LlamaForCausalLM.from_pretrained(
         directory, dtype=torch.float32, attn_implementation="sdpa"
     )
-    return model.to(device).eval()  # type: ignore[no-any-return]
+    return model.to(device).eval()
 
 
 def train_model_stage(settings: TrainSettings, out: Path, *, device: str) -> None:
@@ -78,6 +79,7 @@ def train_model_stage(settings: TrainSettings, out: Path, *, device: str) -> Non
     from workbench.demo.training.language_model import save_model, train_language_model
 
     out.mkdir(parents=True, exist_ok=True)
+    (out / "rows.npy").unlink(missing_ok=True)
     tokenizer = build_tokenizer()
     with CorpusFeed(settings.corpus, device) as feed:
         batches = feed.batches(settings.model.batch_rows, seed=settings.model.seed)
@@ -118,7 +120,8 @@ def train_saes_stage(
     settings
         The SAEs' sizes, steps and seeds, and among how many processes they are shared out.
     out
-        Holds ``model/`` and ``rows.npy``; gets ``saes/<name>/``.
+        Holds ``model/``; gets ``saes/<name>/``, and ``rows.npy`` where the model stage did not
+        leave it.
     device
         ``cuda`` or ``cpu``.
     only
@@ -137,14 +140,24 @@ def train_saes_stage(
         msg = f"no such SAE in the plan: {sorted(missing)}; there are {[p.name for p in plans]}"
         raise InputError(msg)
     plans = tuple(plan for plan in plans if not only or plan.name in only)
+    if not (out / "rows.npy").is_file():
+        from workbench.demo.training.feed import CorpusFeed
+
+        pieces = -(-_SAE_ROWS_TOKENS // settings.corpus.chunk_tokens)
+        corpus = dataclasses.replace(settings.corpus, chunks=min(settings.corpus.chunks, pieces))
+        with CorpusFeed(corpus, "cpu") as feed:
+            feed.save(out / "rows.npy", n_tokens=_SAE_ROWS_TOKENS)
     if settings.sae.processes <= 1:
         _train_group(out, plans, settings.sae, device)
         return
     count = min(settings.sae.processes, len(plans))
     context = multiprocessing.get_context("spawn")
+    # Neighbours share a process: the model is then run only as deep as they need.
+    ordered = sorted(plans, key=lambda plan: plan.target.partition(".")[2] or "-")
+    bounds = [round(i * len(plans) / count) for i in range(count + 1)]
     workers = [
-        context.Process(target=_train_group, args=(out, plans[i::count], settings.sae, device))
-        for i in range(count)
+        context.Process(target=_train_group, args=(out, ordered[a:b], settings.sae, device))
+        for a, b in itertools.pairwise(bounds)
     ]
     for worker in workers:
         worker.start()
@@ -171,8 +184,10 @@ def _settings(arguments: argparse.Namespace) -> TrainSettings:
         corpus = dataclasses.replace(corpus, workers=arguments.processes)
     if arguments.sae_architecture:
         sae = dataclasses.replace(sae, architecture=arguments.sae_architecture)
+    if arguments.features:
+        sae = dataclasses.replace(sae, features=arguments.features, sizes={})
     if arguments.active:
-        sae = dataclasses.replace(sae, active=arguments.active)
+        sae = dataclasses.replace(sae, active=arguments.active, sizes={})
     return TrainSettings(corpus=corpus, model=model, sae=sae)
 
 
@@ -192,7 +207,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--chunks", type=int, help="pieces of corpus to generate")
     parser.add_argument("--processes", type=int, help="processes for text and for SAEs")
     parser.add_argument("--sae-architecture", choices=("topk", "batchtopk"))
-    parser.add_argument("--active", type=int, help="features active per token, embedding apart")
+    parser.add_argument("--features", type=int, help="dictionary size of every SAE")
+    parser.add_argument("--active", type=int, help="features active per token in every SAE")
     parser.add_argument("--only", nargs="*", default=(), help="names of the SAEs to train")
     return parser
 

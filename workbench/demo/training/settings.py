@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 __all__ = [
@@ -63,7 +64,7 @@ class ModelSettings:
     heads: int = 8
     mlp_width: int = 768
     positions: int = 256
-    steps: int = 8000
+    steps: int = 6500
     batch_rows: int = 512
     learning_rate: float = 1.5e-3
     warmup_steps: int = 300
@@ -82,8 +83,8 @@ class SaeSettings:
         Trained architecture. ``batchtopk`` is stored as ``jumprelu``, as SAELens does.
     features, active
         Dictionary size, and features active per token (on average for ``batchtopk``).
-    embed_features, embed_active
-        The same for the SAE of the embedding.
+    sizes
+        Other ``(features, active)`` for SAEs named here.
     steps, batch_tokens
         Optimiser steps and tokens per step.
     learning_rate
@@ -102,9 +103,8 @@ class SaeSettings:
 
     architecture: Architecture = "batchtopk"
     features: int = 1024
-    active: int = 24
-    embed_features: int = 1536
-    embed_active: int = 24
+    active: int = 20
+    sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     steps: int = 5000
     batch_tokens: int = 4096
     learning_rate: float = 1e-3
@@ -163,9 +163,9 @@ class SaePlan:
 def full_settings(*, seed: int = 0) -> TrainSettings:
     """Return the settings of the shipped assets."""
     return TrainSettings(
-        corpus=CorpusSettings(chunks=96, chunk_tokens=1_000_000, workers=14, seed=1000 + seed),
+        corpus=CorpusSettings(chunks=340, chunk_tokens=1_000_000, workers=14, seed=1000 + seed),
         model=ModelSettings(seed=seed),
-        sae=SaeSettings(seed=seed),
+        sae=SaeSettings(sizes={"embed": (1280, 20)}, seed=seed),
     )
 
 
@@ -187,8 +187,6 @@ def quick_settings(*, seed: int = 0) -> TrainSettings:
         sae=SaeSettings(
             features=64,
             active=8,
-            embed_features=64,
-            embed_active=8,
             steps=60,
             batch_tokens=512,
             buffer_tokens=8192,
@@ -220,33 +218,26 @@ def sae_plans(settings: TrainSettings) -> tuple[SaePlan, ...]:
     names = [
         "embed",
         *(f"{kind}.{layer}" for layer in layers for kind in ("attn_out", "mlp_out", "resid_post")),
+        f"transcoder.{sae.transcoder_layer}",
     ]
-    plans = [
-        SaePlan(
-            name=name,
-            site=name,
-            target=name,
-            architecture=sae.architecture,
-            features=sae.embed_features if name == "embed" else sae.features,
-            active=sae.embed_active if name == "embed" else sae.active,
-            steps=sae.steps,
-            learning_rate=sae.learning_rate,
+    plans = []
+    for name in names:
+        features, active = sae.sizes.get(name, (sae.features, sae.active))
+        kind, _, layer = name.partition(".")
+        transcoder = kind == "transcoder"
+        plans.append(
+            SaePlan(
+                name=name,
+                site=f"mlp_in.{layer}" if transcoder else name,
+                target=f"mlp_out.{layer}" if transcoder else name,
+                # SAELens has no top-k transcoder; batch top-k is stored as a jumprelu one.
+                architecture="batchtopk" if transcoder else sae.architecture,
+                features=features,
+                active=active,
+                steps=sae.steps,
+                learning_rate=sae.learning_rate,
+            )
         )
-        for name in names
-    ]
-    plans.append(
-        SaePlan(
-            name=f"transcoder.{sae.transcoder_layer}",
-            site=f"mlp_in.{sae.transcoder_layer}",
-            target=f"mlp_out.{sae.transcoder_layer}",
-            # SAELens has no top-k transcoder; batch top-k is stored as a jumprelu one.
-            architecture="batchtopk",
-            features=sae.features,
-            active=sae.active,
-            steps=sae.steps,
-            learning_rate=sae.learning_rate,
-        )
-    )
     control = f"resid_post.{sae.control_layer}"
     plans.append(
         SaePlan(

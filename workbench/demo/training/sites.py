@@ -98,7 +98,7 @@ def read_sites(
     mask
         Attention mask as the model takes it.
     sites
-        Site names; the unembedding is not run.
+        Site names; blocks above the last of them are not run, nor is the unembedding.
 
     Returns
     -------
@@ -121,12 +121,30 @@ def read_sites(
 
         return read
 
+    wanted = list(dict.fromkeys(sites))
     with contextlib.ExitStack() as stack:
-        for site in dict.fromkeys(sites):
+        for site in wanted:
             handle = _module(model, site).register_forward_hook(reader(site))
             stack.callback(handle.remove)
+        stack.enter_context(_blocks_run(model, 1 + max(_layer(site) for site in wanted)))
         model.model(input_ids=ids, attention_mask=mask, use_cache=False)
     return captured
+
+
+def _layer(site: str) -> int:
+    return -1 if site == "embed" else int(site.partition(".")[2])
+
+
+@contextlib.contextmanager
+def _blocks_run(model: LlamaForCausalLM, count: int) -> Iterator[None]:
+    """Let the model run only its first `count` blocks."""
+    config = model.config
+    every = config.num_hidden_layers
+    config.num_hidden_layers = count
+    try:
+        yield
+    finally:
+        config.num_hidden_layers = every
 
 
 @contextlib.contextmanager
