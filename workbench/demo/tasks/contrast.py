@@ -133,12 +133,16 @@ def arguments_of(rng: Random, split: Split) -> list[str]:
 
 
 def _docstring(rng: Random, split: Split) -> ContrastPair:
-    arguments = arguments_of(rng, split)
-    while True:
-        other = pick(rng, code.ARGUMENTS)
-        changed = [*arguments[:-1], other]
-        if other not in arguments and code.fits(changed, split):
-            break
+    others: list[str] = []
+    while not others:
+        arguments = arguments_of(rng, split)
+        others = [
+            other
+            for other in code.ARGUMENTS
+            if other not in arguments and code.fits([*arguments[:-1], other], split)
+        ]
+    other = pick(rng, others)
+    changed = [*arguments[:-1], other]
     function, method = pick(rng, code.FUNCTIONS), rng.random() < 0.5
     clean, patch = twice(
         rng,

@@ -49,7 +49,7 @@ def _concept(concept: str) -> Callable[[Random, Split], LabelledText]:
             kind.write(draft, split)
             places = [at for at, name in draft.marks if name == concept]
             if positive and places:
-                cut = places[0]
+                cut = pick(rng, places)
             elif not positive and not places:
                 cut = _negative_cut(draft, concept, rng)
             elif not positive and attempt > 50:
