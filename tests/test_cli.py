@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -165,6 +166,24 @@ def test_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not cli.browser_can_open()
 
 
+def fetch(address: str, server: subprocess.Popen[str], patience: float = 60) -> str:
+    """Text at an address; Jupyter prints it a moment before it begins to listen."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=30) as page:
+                return page.read().decode()
+        except urllib.error.URLError as problem:
+            refused = isinstance(problem.reason, ConnectionRefusedError)
+            if not refused or time.monotonic() > deadline:
+                raise
+        try:
+            ended = server.wait(timeout=0.1)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError(f"the server ended with status {ended}")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="stops the server with a POSIX signal")
 def test_lab_prints_an_address_that_answers(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -190,11 +209,9 @@ def test_lab_prints_an_address_that_answers(tmp_path: Path) -> None:
                 break
         assert address, "".join(said)
         assert f":{port}/lab/tree/notebooks/01_start_here.ipynb" in address.group()
-        with urllib.request.urlopen(address.group(), timeout=30) as page:
-            assert "JupyterLab" in page.read().decode()
+        assert "JupyterLab" in fetch(address.group(), server)
         contents = address.group().replace("/lab/tree/", "/api/contents/")
-        with urllib.request.urlopen(contents, timeout=30) as found:
-            assert json.load(found)["type"] == "notebook"
+        assert json.loads(fetch(contents, server))["type"] == "notebook"
     finally:
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=60)
