@@ -1,0 +1,122 @@
+"""Which features fire together, estimated from few tokens per feature.
+
+Each feature keeps the tokens it fires on whose hashes are smallest, and every feature uses the same
+hash. Two features' kept tokens then agree wherever both are complete, which gives the number of
+tokens they share (bottom-k sketches: Cohen and Kaplan 2007). A feature active on no more tokens
+than are kept is complete, and two such features are counted exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.features.index.settings import IndexSettings
+from workbench.features.index.sketches.hashing import hash_bits
+from workbench.features.index.sketches.ordering import changes, rank_in_run, stable_argsort
+
+__all__ = ["TOKENS", "Neighbours", "fewest_tokens", "neighbours"]
+
+TOKENS = ("feature", "place")
+"""Columns: int32, int64; sorted by feature, then place."""
+
+_HASH_BITS = 40
+_STREAM = 2
+
+
+def _hash(place: Int[Tensor, " n"], settings: IndexSettings) -> Int[Tensor, " n"]:
+    return hash_bits(settings.seed + _STREAM, place, bits=_HASH_BITS)
+
+
+def fewest_tokens(
+    feature: Int[Tensor, " n"], place: Int[Tensor, " n"], settings: IndexSettings
+) -> dict[str, Tensor]:
+    """Keep each feature's tokens of smallest hash.
+
+    Parameters
+    ----------
+    feature, place
+        Where features fire, sorted by feature, then place.
+    settings
+        How many are kept.
+    """
+    order = stable_argsort((feature.long() << _HASH_BITS) | _hash(place, settings))
+    kept = torch.zeros(len(feature), dtype=torch.bool, device=feature.device)
+    kept[order] = rank_in_run(changes(feature[order])) < settings.cofiring_tokens
+    return {"feature": feature[kept], "place": place[kept]}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Neighbours:
+    """Features that fire with each of some features, strongest overlap first.
+
+    Parameters
+    ----------
+    feature, other
+        The pair.
+    together
+        Estimated number of tokens on which both fire.
+    shared
+        Number of kept tokens the estimate rests on.
+    """
+
+    feature: Int[np.ndarray, " n"]
+    other: Int[np.ndarray, " n"]
+    together: Float[np.ndarray, " n"]
+    shared: Int[np.ndarray, " n"]
+
+
+def neighbours(
+    tokens: dict[str, np.ndarray],
+    count: Int[np.ndarray, " d_sae"],
+    settings: IndexSettings,
+    features: range,
+) -> Neighbours:
+    """List the features that overlap most with each of `features`.
+
+    Parameters
+    ----------
+    tokens
+        `fewest_tokens` of all features.
+    count
+        Tokens each feature fires on.
+    settings
+        How many are listed.
+    features
+        Which features to list them for.
+
+    Returns
+    -------
+    Neighbours
+        By feature, then falling Jaccard index (tokens with both ÷ tokens with either), then
+        feature number.
+    """
+    from scipy import sparse
+
+    d_sae = len(count)
+    hashes = _hash(torch.from_numpy(tokens["place"]), settings).numpy()
+    largest = np.zeros(d_sae, dtype=np.int64)
+    np.maximum.at(largest, tokens["feature"], hashes)
+    # Share of all tokens whose hash is small enough to be seen by each feature's sketch.
+    seen = np.where(count > settings.cofiring_tokens, (largest + 1) / 2.0**_HASH_BITS, 1.0)
+    _, column = np.unique(tokens["place"], return_inverse=True)
+    shape = (d_sae, int(column.max(initial=-1)) + 1)
+    ones = np.ones(len(column), dtype=np.int32)
+    present = sparse.csr_matrix((ones, (tokens["feature"], column)), shape=shape)
+    product = (present[features.start : features.stop] @ present.T).tocoo()
+    one, other = product.row.astype(np.int64) + features.start, product.col.astype(np.int64)
+    apart = one != other
+    one, other, shared = one[apart], other[apart], product.data[apart]
+    together = shared / np.minimum(seen[one], seen[other])
+    together = np.minimum(together, np.minimum(count[one], count[other]))
+    jaccard = together / (count[one] + count[other] - together)
+    order = np.lexsort((other, -jaccard, one))
+    first = changes(torch.from_numpy(one[order]))
+    order = order[rank_in_run(first).numpy() < settings.neighbours]
+    return Neighbours(
+        feature=one[order], other=other[order], together=together[order], shared=shared[order]
+    )
