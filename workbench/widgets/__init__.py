@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench.widgets.base import View as View
+    from workbench.widgets.feature import FeatureView as FeatureView
     from workbench.widgets.prompt import PromptView as PromptView
 
-_PLACES = {"PromptView": "workbench.widgets.prompt", "View": "workbench.widgets.base"}
+_PLACES = {
+    "FeatureView": "workbench.widgets.feature",
+    "PromptView": "workbench.widgets.prompt",
+    "View": "workbench.widgets.base",
+}
 
-__all__ = ["PromptView", "View"]
+__all__ = ["FeatureView", "PromptView", "View"]
 
 
 def __getattr__(name: str) -> Any:

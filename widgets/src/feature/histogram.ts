@@ -1,0 +1,226 @@
+// A histogram of bars that are elements: brushed by pointer or keyboard, read bar by bar.
+
+import { fill, h } from "../ui/dom";
+import { count, number, plural } from "../ui/format";
+import { axis, binOf, brushedBins, logHeight, type Axis, type Histogram } from "./data";
+
+export interface HistogramActions {
+  /** First and last bin brushed, or null when the brush is taken away. */
+  brush: ((bins: [number, number] | null) => void) | null;
+  hover(element: HTMLElement | null, bin: number): void;
+}
+
+export interface HistogramWords {
+  name: string;
+  axis: string;
+  /** Whether the axis runs through zero with signs that matter. */
+  signed?: boolean;
+}
+
+export class ActivationHistogram {
+  readonly element: HTMLElement;
+  readonly #plot = h("div", { class: "wb-hist-plot" });
+  readonly #mark = h("div", { class: "wb-hist-mark", hidden: true });
+  readonly #bars: HTMLElement[] = [];
+  readonly #axis: Axis;
+  readonly #edges: ArrayLike<number>;
+  #focused = 0;
+  #anchor = 0;
+  #drag: { from: number; to: number } | null = null;
+  #brushed: [number, number] | null = null;
+
+  constructor(
+    readonly data: Histogram,
+    words: HistogramWords,
+    readonly actions: HistogramActions,
+  ) {
+    const edges = (this.#edges = data.edges.data);
+    const counts = data.counts.data;
+    const most = Math.max(0, ...counts);
+    this.#axis = axis(edges);
+    const brushable = actions.brush !== null;
+    for (let i = 0; i < counts.length; i += 1) {
+      const amount = counts[i] as number;
+      const left = this.#axis.at(edges[i] as number);
+      const width = this.#axis.at(edges[i + 1] as number) - left;
+      const bar = h("i", {});
+      bar.style.height = amount ? `max(1px, ${(100 * logHeight(amount, most)).toFixed(2)}%)` : "0";
+      const middle = ((edges[i] as number) + (edges[i + 1] as number)) / 2;
+      const sign = words.signed ? (middle < 0 ? " wb-neg" : " wb-pos") : "";
+      const bin = h(
+        "div",
+        {
+          class: `wb-hist-bin${sign}`,
+          role: brushable ? "option" : "listitem",
+          tabindex: i === 0 ? 0 : -1,
+          "data-bin": i,
+          "aria-label": `${words.axis} ${this.range(i, i)}: ${plural(amount, "token")}`,
+        },
+        bar,
+      );
+      bin.style.left = `${100 * left}%`;
+      bin.style.width = `${100 * width}%`;
+      this.#bars.push(bin);
+    }
+    fill(this.#plot, ...this.#bars, this.#mark);
+    const last = edges.length - 1;
+    this.element = h(
+      "div",
+      {
+        class: `wb-hist${brushable ? " wb-brushable" : ""}`,
+        role: brushable ? "listbox" : "list",
+        "aria-multiselectable": brushable ? "true" : null,
+        "aria-label": brushable
+          ? `${words.name}. Arrow keys move, Shift and arrow keys brush, Escape clears.`
+          : words.name,
+      },
+      this.#plot,
+      h(
+        "div",
+        { class: "wb-hist-axis", "aria-hidden": "true" },
+        h("span", {}, tick(edges[0] ?? 0)),
+        h("span", {}, this.#axis.log ? `${words.axis} (log axis)` : words.axis),
+        h("span", {}, tick(edges[last] ?? 0)),
+      ),
+    );
+    this.#listen();
+  }
+
+  range(first: number, last: number): string {
+    return `${tick(this.#edges[first] ?? 0)} to ${tick(this.#edges[last + 1] ?? 0)}`;
+  }
+
+  bin(index: number): HTMLElement | undefined {
+    return this.#bars[index];
+  }
+
+  binOf(value: number): number {
+    return binOf(this.#edges, value);
+  }
+
+  show(brush: readonly number[], marked: number | null): void {
+    this.#brushed = brushedBins(this.#edges, brush);
+    this.#paint(this.#brushed);
+    this.#mark.hidden = marked === null || marked <= 0;
+    if (marked !== null) {
+      const at = this.#axis.at(marked);
+      this.#mark.style.left = `${100 * at}%`;
+      fill(this.#mark, h("span", { class: at > 0.5 ? "wb-left" : "" }, number(marked)));
+      this.#mark.title = `marked: ${number(marked, 4)}`;
+    }
+  }
+
+  #paint(bins: [number, number] | null): void {
+    this.#bars.forEach((bar, i) => {
+      const on = bins !== null && i >= bins[0] && i <= bins[1];
+      bar.classList.toggle("wb-on", on);
+      if (this.actions.brush) bar.setAttribute("aria-selected", String(on));
+    });
+  }
+
+  #at(event: PointerEvent): number {
+    const box = this.#plot.getBoundingClientRect();
+    const x = Math.min(1, Math.max(0, (event.clientX - box.left) / Math.max(1, box.width)));
+    for (let i = 0; i < this.#bars.length; i += 1) if (x < this.#axis.at(this.#edges[i + 1] as number)) return i;
+    return this.#bars.length - 1;
+  }
+
+  #commit(bins: [number, number] | null): void {
+    this.#paint(bins);
+    this.actions.brush?.(bins);
+  }
+
+  #listen(): void {
+    const plot = this.#plot;
+    const ordered = (a: number, b: number): [number, number] => [Math.min(a, b), Math.max(a, b)];
+    plot.addEventListener("pointermove", (event) => {
+      const at = this.#at(event);
+      if (!this.#drag) return this.actions.hover(this.#bars[at] ?? null, at);
+      this.#drag.to = at;
+      this.#paint(ordered(this.#drag.from, at));
+    });
+    plot.addEventListener("pointerleave", () => this.actions.hover(null, 0));
+    plot.addEventListener("focusin", (event) => {
+      const at = Number((event.target as HTMLElement).dataset["bin"] ?? 0);
+      this.#focused = at;
+      if ((event.target as HTMLElement).matches(":focus-visible")) this.actions.hover(this.#bars[at] ?? null, at);
+    });
+    plot.addEventListener("focusout", () => this.actions.hover(null, 0));
+    plot.addEventListener("keydown", (event) => this.#key(event));
+    if (!this.actions.brush) return;
+    plot.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      event.preventDefault();
+      const from = this.#at(event);
+      this.#drag = { from, to: from };
+      this.#anchor = from;
+      plot.setPointerCapture(event.pointerId);
+      this.#move(from);
+      this.actions.hover(null, 0);
+      this.#paint([from, from]);
+    });
+    plot.addEventListener("pointerup", () => {
+      const drag = this.#drag;
+      this.#drag = null;
+      if (!drag) return;
+      const bins = ordered(drag.from, drag.to);
+      const same = this.#brushed && drag.from === drag.to && drag.from >= this.#brushed[0] && drag.from <= this.#brushed[1];
+      this.#commit(same ? null : bins);
+    });
+    plot.addEventListener("pointercancel", () => {
+      this.#drag = null;
+      this.#paint(this.#brushed);
+    });
+  }
+
+  #move(to: number): void {
+    const from = this.#bars[this.#focused];
+    if (from) from.tabIndex = -1;
+    this.#focused = to;
+    const bar = this.#bars[to];
+    if (!bar) return;
+    bar.tabIndex = 0;
+    bar.focus({ preventScroll: true });
+  }
+
+  #key(event: KeyboardEvent): void {
+    const last = this.#bars.length - 1;
+    const steps: Record<string, number> = { ArrowRight: this.#focused + 1, ArrowLeft: this.#focused - 1, Home: 0, End: last };
+    const step = steps[event.key];
+    if (step !== undefined) {
+      event.preventDefault();
+      this.#move(Math.min(last, Math.max(0, step)));
+      if (event.shiftKey) this.#commit([Math.min(this.#anchor, this.#focused), Math.max(this.#anchor, this.#focused)]);
+      else this.#anchor = this.#focused;
+    } else if (event.key === " " || event.key === "Enter") {
+      event.preventDefault();
+      this.#anchor = this.#focused;
+      this.#commit([this.#focused, this.#focused]);
+    } else if (event.key === "Escape" && this.#brushed) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.#commit(null);
+    }
+  }
+}
+
+/** An axis end: short, but never so short that two ends look the same. */
+export function tick(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 1e5) return number(value, 2);
+  return number(value, size === 0 ? 0 : size >= 100 ? 0 : size >= 10 ? 1 : 2);
+}
+
+export function binCard(histogram: ActivationHistogram, bin: number, total: number): Node[] {
+  const amount = histogram.data.counts.data[bin] ?? 0;
+  return [
+    h(
+      "dl",
+      { class: "wb-facts" },
+      h("dt", {}, "range"),
+      h("dd", {}, histogram.range(bin, bin)),
+      h("dt", {}, "count"),
+      h("dd", {}, `${count(amount)}${total ? ` (${((100 * amount) / total).toFixed(2)}%)` : ""}`),
+    ),
+  ];
+}

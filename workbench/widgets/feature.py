@@ -1,0 +1,457 @@
+"""The feature view: where a feature fires, what it writes, what is near it, and your own text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+import numpy as np
+import traitlets
+
+from workbench.errors import InputError, unknown
+from workbench.features.refs import FeatureRef, FeatureSet
+from workbench.widgets.base import View
+from workbench.widgets.feature_ask import ablation, dashboard_of, sample
+from workbench.widgets.feature_check import compare
+from workbench.widgets.feature_page import pack_groups, page, trait_to_page
+from workbench.widgets.feature_static import feature_html
+from workbench.widgets.feature_tables import brushed_tokens, contexts_table, group_at, on_page
+from workbench.widgets.feature_text import TriedText, try_text
+from workbench.widgets.jobs import Job, background, handler
+from workbench.widgets.protocol import to_page, to_trait
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.features.dashboard import ContextGroup, Dashboard
+
+__all__ = ["FeatureView"]
+
+Destination: TypeAlias = Literal["list", "steering", "circuit"]
+Sent: TypeAlias = Callable[[str, FeatureSet], object]
+Labelled: TypeAlias = Callable[[FeatureRef, str | None], object]
+
+DESTINATIONS = ("list", "steering", "circuit")
+_MOST_PAGES = 64
+_LONGEST_LABEL = 200
+
+
+class FeatureView(View):
+    """A feature's dashboard on screen.
+
+    Parameters
+    ----------
+    dashboard
+        What to show. Bound to a session, the view can open other features, sample other ranges,
+        read text and measure ablations; otherwise it shows what it has.
+    **traits
+        Initial state.
+
+    Attributes
+    ----------
+    feature
+        The feature shown; setting it opens another (needs a session, or one visited before).
+    history, place
+        Features visited, and which of them is shown.
+    group
+        Contexts listed: ``"overview"``, ``"top"``, ``"width"``, ``"quantile"``, ``"silent"``,
+        ``"brush"``.
+    window
+        Tokens shown on each side of a context's own: ``"5"``, ``"10"``, ``"whole"``.
+    hide_duplicates
+        Show contexts whose shown tokens are the same once.
+    brush
+        ``[low, high]``, the activations brushed in the histogram; ``[]`` for none. Setting it
+        samples contexts from that range.
+    text
+        Text of one's own; setting it reads it.
+    marked
+        An activation marked in the histogram: the current prompt's, or the largest on `text`.
+    contexts_picked
+        Picked contexts, written ``document:position``.
+    tokens_brushed
+        Brushed stretches of tokens: ``[document, first, last]``, both ends included.
+    features_picked
+        Picked neighbours, written ``sae/index``.
+    selection
+        `FeatureSet`: the picked features, or else the one shown. Setting it picks.
+    dashboard
+        The `Dashboard` shown.
+    brushed
+        `ContextGroup` sampled from the brushed range, None without one.
+    tried
+        `TriedText`: tokens and values of `text`, None before it is read.
+
+    Examples
+    --------
+    >>> view = session.feature("resid_post.2/417").view()  # doctest: +SKIP
+    >>> view.on_send(lambda destination, features: print(destination, features))  # doctest: +SKIP
+    >>> view.contexts_selected  # doctest: +SKIP
+    """
+
+    bundle = "feature"
+
+    feature = traitlets.Unicode().tag(sync=True)
+    history = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    place = traitlets.Int(0).tag(sync=True)
+    group = traitlets.Enum(
+        ("overview", "top", "width", "quantile", "silent", "brush"), "overview"
+    ).tag(sync=True)
+    window = traitlets.Enum(("5", "10", "whole"), "10").tag(sync=True)
+    hide_duplicates = traitlets.Bool(True).tag(sync=True)
+    brush = traitlets.List(traitlets.Float()).tag(sync=True)
+    text = traitlets.Unicode("").tag(sync=True)
+    marked = traitlets.Float(None, allow_none=True).tag(sync=True)
+    contexts_picked = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    tokens_brushed = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
+    features_picked = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    dashboard = traitlets.Any()
+
+    # What is computed for a gesture, so that every picture of the view shows the same.
+    _brushed = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    _tried = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+
+    def __init__(self, dashboard: Dashboard, **traits: Any) -> None:
+        self._pages: dict[str, Dashboard] = {dashboard.feature: dashboard}
+        self._session = dashboard.session
+        self._quiet = self._visiting = False
+        self._send_to: list[Sent] = []
+        self._labelled: list[Labelled] = []
+        self.brushed: ContextGroup | None = None
+        self.tried: TriedText | None = None
+        later = {name: traits.pop(name) for name in ("brush", "text") if name in traits}
+        super().__init__(
+            **{
+                "dashboard": dashboard,
+                "feature": dashboard.feature,
+                "history": [dashboard.feature],
+                **traits,
+            }
+        )
+        self.observe(self._follow, ["features_picked", "feature"])
+        self.observe(self._pick, "selection")
+        self.observe(self._replaced, "dashboard")
+        self.observe(self._opened, "feature")
+        self.observe(self._brushing, "brush")
+        self.observe(self._typed, "text")
+        self.publish()
+        self._follow(None)
+        for name, value in later.items():
+            setattr(self, name, value)
+
+    # What is selected
+
+    @property
+    def contexts_selected(self) -> pd.DataFrame:
+        """The picked contexts; with none picked, those sampled from the brushed range.
+
+        Columns ``feature``, ``group``, ``document``, ``position``, ``token``, ``value``,
+        ``before``, ``after``.
+        """
+        return contexts_table(self.dashboard, self.brushed, self.contexts_picked)
+
+    @property
+    def tokens_selected(self) -> pd.DataFrame:
+        """The brushed tokens: ``document``, ``position``, ``token``, ``token_id``, ``value``."""
+        return brushed_tokens(self.dashboard, self.brushed, self.tokens_brushed)
+
+    @traitlets.validate("features_picked")
+    def _valid_picked(self, proposal: Mapping[str, Any]) -> list[str]:
+        return [str(ref) for ref in FeatureSet.of(proposal["value"])]
+
+    @traitlets.validate("selection")
+    def _valid_selection(self, proposal: Mapping[str, Any]) -> FeatureSet:
+        return FeatureSet.of(proposal["value"])
+
+    @traitlets.validate("brush")
+    def _valid_brush(self, proposal: Mapping[str, Any]) -> list[float]:
+        value = proposal["value"]
+        ordered = len(value) == 2 and 0 <= value[0] < value[1] < float("inf")
+        if value and not ordered:
+            raise InputError(f"a brush is [low, high] with 0 ≤ low < high, or []; got {value}")
+        return cast(list[float], value)
+
+    @traitlets.validate("feature")
+    def _valid_feature(self, proposal: Mapping[str, Any]) -> str:
+        name = str(FeatureRef.parse(proposal["value"]))
+        if self._session is None and name not in self._pages:
+            raise InputError(
+                f"{name} is not in this view, and without a session it cannot be opened; "
+                f"there are {', '.join(self._pages)}"
+            )
+        return name
+
+    def _follow(self, _change: Any) -> None:
+        self._quiet = True
+        try:
+            self.selection = FeatureSet.of(self.features_picked or [self.feature])
+        finally:
+            self._quiet = False
+
+    def _pick(self, change: Mapping[str, Any]) -> None:
+        if not self._quiet:
+            picked = [str(ref) for ref in change["new"]]
+            self.features_picked = [] if picked == [self.feature] else picked
+            self._follow(None)
+
+    # Which feature
+
+    def _replaced(self, change: Mapping[str, Any]) -> None:
+        if self._visiting:
+            return
+        dashboard: Dashboard = change["new"]
+        self._session = dashboard.session or self._session
+        self._visit(dashboard)
+
+    def _opened(self, change: Mapping[str, Any]) -> None:
+        if not self._visiting:
+            self._visit(self._load(change["new"]))
+
+    def _load(self, feature: str, *, fresh: bool = False) -> Dashboard:
+        """Return a feature's dashboard: one visited before, or a new one of the session."""
+        known = self._pages.get(feature)
+        if known is not None and not fresh and (known.complete or self._session is None):
+            return known
+        return dashboard_of(self._need_session("another feature cannot be opened"), feature)
+
+    def _visit(self, dashboard: Dashboard, place: int | None = None) -> None:
+        """Show a dashboard in every picture, at a place of the history or after the present one."""
+        name, changed = dashboard.feature, dashboard.feature != self.history[self.place]
+        self._pages.pop(name, None)
+        self._pages[name] = dashboard
+        while len(self._pages) > _MOST_PAGES:
+            self._pages.pop(next(iter(self._pages)))
+        with self.hold_sync():
+            if place is not None and 0 <= place < len(self.history):
+                changed = changed or place != self.place
+                self.place = place
+            elif changed:
+                self.history = [*self.history[: self.place + 1], name][-_MOST_PAGES:]
+                self.place = len(self.history) - 1
+            self._visiting = True
+            try:
+                self.dashboard, self.feature = dashboard, name
+            finally:
+                self._visiting = False
+            if changed:
+                self.brush, self.contexts_picked, self.tokens_brushed = [], [], []
+                if self.group == "brush":
+                    self.group = "overview"
+                self._forget_text()
+            self.publish()
+
+    def _forget_text(self) -> None:
+        """Values on the text were another feature's; the text itself stays."""
+        if self.tried is not None:
+            self.tried = self.marked = None
+            self.set_trait("_tried", None)
+
+    def _need_session(self, what: str) -> Any:
+        if self._session is None:
+            raise InputError(f"this dashboard is not bound to a session: {what}")
+        return self._session
+
+    # Brushed range and own text: whoever sets the trait gets the answer
+
+    def _brushing(self, change: Mapping[str, Any]) -> None:
+        if self.brushed is not None and self._brushed and self._brushed["brush"] == change["new"]:
+            return
+        sampled = None
+        if change["new"]:
+            take = self._sample if self._session is not None else on_page
+            sampled = take(self.dashboard, *change["new"])
+        self._show_brushed(change["new"], sampled)
+
+    def _sample(self, dashboard: Dashboard, low: float, high: float) -> ContextGroup:
+        return sample(self._need_session("a range cannot be sampled"), dashboard, low, high)
+
+    def _show_brushed(self, brush: list[float], sampled: ContextGroup | None) -> None:
+        with self.hold_sync():
+            self.brushed = sampled
+            fresh = self._session is not None
+            shown = {"feature": self.feature, "brush": brush, "fresh": fresh}
+            packed = sampled and to_trait({**shown, "packed": pack_groups([sampled])})
+            self.set_trait("_brushed", packed)
+            self.brush = brush
+            self.contexts_picked = []
+            if brush:
+                self.group = "brush"
+            elif self.group == "brush":
+                self.group = "overview"
+
+    def _typed(self, change: Mapping[str, Any]) -> None:
+        if self.tried is not None and self.tried.text == change["new"]:
+            return
+        self._forget_text()
+        if change["new"] and self._session is not None:
+            self._show_tried(self._try(change["new"]))
+
+    def _try(self, text: str) -> TriedText:
+        return try_text(self._need_session("text cannot be read"), self.dashboard, text)
+
+    def _show_tried(self, tried: TriedText) -> None:
+        with self.hold_sync():
+            self.tried = tried
+            self.set_trait("_tried", to_trait({"feature": self.feature, **tried.packed()}))
+            self.text = tried.text
+            self.marked = tried.largest
+
+    # Labels and destinations
+
+    def set_label(self, text: str | None) -> None:
+        """Label the feature shown, in every picture, and tell those who registered for it.
+
+        Parameters
+        ----------
+        text
+            At most 200 characters on one line; empty or None takes the label away.
+        """
+        label = " ".join((text or "").split()) or None
+        if label and len(label) > _LONGEST_LABEL:
+            raise InputError(f"a label has at most {_LONGEST_LABEL} characters, got {len(label)}")
+        for callback in self._labelled:
+            callback(self.dashboard.ref, label)
+        shown = dataclasses.replace(self.dashboard, label=label)
+        self._visit(shown.bound_to(self._session) if self._session is not None else shown)
+
+    def on_label(self, callback: Labelled, remove: bool = False) -> None:
+        """Register ``callback(feature, label)`` for labels given in the view; it may refuse one."""
+        _register(self._labelled, callback, remove)
+
+    def on_send(self, callback: Sent, remove: bool = False) -> None:
+        """Register ``callback(destination, features)`` for the view's buttons.
+
+        Parameters
+        ----------
+        callback
+            Called with ``"list"``, ``"steering"`` or ``"circuit"`` and the selected `FeatureSet`.
+            What it raises is shown in the view.
+        remove
+            Unregister instead.
+        """
+        _register(self._send_to, callback, remove)
+
+    def send_to(self, destination: Destination) -> int:
+        """Hand the selection to those registered with `on_send`; returns how many there were."""
+        if destination not in DESTINATIONS:
+            raise InputError(unknown("destination", str(destination), DESTINATIONS))
+        for callback in self._send_to:
+            callback(destination, self.selection)
+        return len(self._send_to)
+
+    # What is sent
+
+    def initial(self) -> dict[str, Any]:
+        """Return the page of the feature shown."""
+        return page(self.dashboard, live=self._session is not None)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the view as data: every page visited, what was brushed and what was read."""
+        data = super().snapshot()
+        visited = {name: self._pages[name] for name in self.history if name in self._pages}
+        data["state"] |= to_page({"history": [], "place": 0})
+        data["state"]["history"] = [name for name in self.history if name in visited]
+        data["state"]["place"] = data["state"]["history"].index(self.feature)
+        for name in ("_brushed", "_tried"):
+            data["state"][name] = trait_to_page(getattr(self, name))
+        openable = list(visited)
+        data["initial"] = to_page(page(self.dashboard, live=False, openable=openable))
+        data["records"] = [
+            {
+                "kind": "page",
+                "params": {"feature": name},
+                "data": to_page(page(other, live=False, openable=openable)),
+            }
+            for name, other in visited.items()
+            if name != self.feature
+        ]
+        return data
+
+    def static_html(self) -> str:
+        """Return statistics, contexts, logit effects and neighbours as plain tables."""
+        return feature_html(self.dashboard)
+
+    # Requests
+
+    @background
+    def on_feature(
+        self, job: Job, feature: str, place: int | None = None, fresh: bool = False
+    ) -> dict[str, str]:
+        """Open another feature and show it in every picture of the view."""
+        name = str(FeatureRef.parse(feature))
+        dashboard = self._load(name, fresh=fresh)
+        job.apply(lambda: self._visit(dashboard, place))
+        return {"feature": name}
+
+    @background
+    def on_resample(self, job: Job, feature: str, low: float, high: float) -> dict[str, int]:
+        """Sample contexts from a range of activations."""
+        sampled = self._sample(self._shown(feature), low, high)
+        job.apply(lambda: self._show_brushed([low, high], sampled))
+        return {"contexts": len(sampled.contexts)}
+
+    @background
+    def on_try_text(self, job: Job, text: str) -> dict[str, int]:
+        """Read a text and show the feature's values on it."""
+        tried = self._try(text)
+        job.apply(lambda: self._show_tried(tried))
+        return {"tokens": len(tried.tokens)}
+
+    @background
+    def on_loss_effect(
+        self, job: Job, feature: str, group: int | str, index: int
+    ) -> dict[str, np.ndarray]:
+        """Measure what ablating the feature in one context does to the loss at each token."""
+        session = self._need_session("nothing can be ablated")
+        dashboard = self._shown(feature)
+        contexts = group_at(dashboard, self.brushed, group).contexts
+        if not 0 <= index < len(contexts):
+            raise InputError(f"context {index} is outside a group of {len(contexts)}")
+        job.check()
+        return {"effect": ablation(session, dashboard, contexts[index])}
+
+    @background
+    def on_check(self, job: Job) -> dict[str, Any]:
+        """Make the page again and say whether it is the same."""
+        shown: Dashboard = self.dashboard
+        again = self._load(shown.feature, fresh=True)
+        job.check()
+        return compare(shown, again)
+
+    @background
+    def on_export(self, job: Job) -> dict[str, str]:
+        """Answer with the page of `to_html`."""
+        job.check()
+        name = self.feature.replace("/", "-")
+        return {"name": f"feature-{name}.html", "html": str(self.to_html())}
+
+    @handler
+    def on_set_label(self, text: str) -> dict[str, int]:
+        """Label the feature shown."""
+        self.set_label(text)
+        return {"told": len(self._labelled)}
+
+    @handler
+    def on_send_to(self, destination: Destination) -> dict[str, Any]:
+        """Hand the selection on."""
+        told = self.send_to(destination)
+        return {"told": told, "features": [str(ref) for ref in self.selection]}
+
+    def _shown(self, feature: str) -> Dashboard:
+        if feature != self.dashboard.feature:
+            raise InputError(f"{feature} is no longer shown; {self.dashboard.feature} is")
+        return cast("Dashboard", self.dashboard)
+
+    def __repr__(self) -> str:
+        label = f" {self.dashboard.label!r}" if self.dashboard.label else ""
+        return f"<FeatureView: {self.feature}{label}, {len(self.dashboard.groups)} groups>"
+
+
+def _register(callbacks: list[Any], callback: Any, remove: bool) -> None:
+    if not callable(callback):
+        raise InputError(f"a callback is called with what happened; got {callback!r}")
+    if not remove:
+        callbacks.append(callback)
+    elif callback in callbacks:
+        callbacks.remove(callback)
