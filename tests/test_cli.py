@@ -212,6 +212,11 @@ def test_lab_prints_an_address_that_answers(tmp_path: Path) -> None:
         assert "JupyterLab" in fetch(address.group(), server)
         contents = address.group().replace("/lab/tree/", "/api/contents/")
         assert json.loads(fetch(contents, server))["type"] == "notebook"
+        # No question about news covers the first view.
+        plugin = "/lab/api/settings/@jupyterlab/apputils-extension:notification"
+        settings = re.sub(r"/lab/tree/[^?]*", plugin, address.group())
+        properties = json.loads(fetch(settings, server))["schema"]["properties"]
+        assert properties["fetchNews"]["default"] == "false"
     finally:
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=60)

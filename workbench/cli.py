@@ -88,6 +88,7 @@ def lab_arguments(*, port: int | None, browser: bool, root: Path) -> list[str]:
         # Of the server's log only what matters: the address to open, and trouble.
         "--Application.log_level=WARN",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.news_url=None",
     ]
     if (root / FIRST_NOTEBOOK).is_file():
         arguments.append(f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK.as_posix()}")
@@ -116,5 +117,9 @@ def run_lab(*, port: int | None = None, browser: bool = True) -> int:
     print("JupyterLab is starting; stop it with Ctrl+C.")
     if not window:
         print("No browser opens here: open the address below in one.", flush=True)
+    # Defaults for JupyterLab in workbench/labconfig: no question about news over the first view.
+    # A user's own settings come before them.
+    folders = [os.environ.get("JUPYTER_CONFIG_PATH", ""), str(Path(__file__).resolve().parent)]
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, folders))
     LabApp.launch_instance(lab_arguments(port=port, browser=window, root=root))
     return 0
