@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 90_000  # milliseconds to wait for a condition on a loaded machine
+PATIENCE = 60_000  # milliseconds to wait for a condition on a loaded machine
 
 
 def _free_port() -> int:
@@ -41,7 +41,7 @@ class Server:
         settings.mkdir(parents=True)
         quiet = {"fetchNews": "false", "checkForUpdates": False}
         (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
-        environment = {
+        self.environment = {
             **os.environ,
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
             "JUPYTER_DATA_DIR": str(folder / "data"),
@@ -68,7 +68,7 @@ class Server:
                 f"--LabApp.workspaces_dir={folder / 'workspaces'}",
             ],
             cwd=self.notebooks,
-            env=environment,
+            env=self.environment,
             stdout=self._out,
             stderr=subprocess.STDOUT,
         )
@@ -104,6 +104,23 @@ class Server:
         )
         nbformat.write(notebook, self.notebooks / name)
         return name
+
+    def execute(self, name: str) -> None:
+        """Execute a notebook without a page, keeping its widgets' state, as nbconvert does."""
+        self._tool("nbconvert", "--to=notebook", "--execute", "--inplace", name)
+
+    def trust(self, name: str) -> None:
+        """Trust a notebook's outputs, as its reader can."""
+        self._tool("jupyter", "trust", name)
+
+    def _tool(self, *words: str) -> None:
+        subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=self.notebooks,
+            env=self.environment,
+            check=True,
+            capture_output=True,
+        )
 
 
 @contextlib.contextmanager
@@ -159,18 +176,36 @@ class Notebook:
             index,
         )
 
+    def fill(self, index: int, source: str) -> int:
+        """Set a cell's source, -1 for the last; returns its index."""
+        return self.page.evaluate(
+            """([index, source]) => {
+              const cells = jupyterapp.shell.currentWidget.content.widgets;
+              const at = index < 0 ? cells.length + index : index;
+              cells[at].model.sharedModel.setSource(source);
+              return at;
+            }""",
+            [index, source],
+        )
+
+    def clear(self) -> None:
+        """Take every output off the page."""
+        self.page.evaluate("() => jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+
+    def start(self, source: str) -> None:
+        """Run source in the last cell without waiting for its end."""
+        self.page.evaluate(
+            """index => {
+              jupyterapp.shell.currentWidget.content.activeCellIndex = index;
+              jupyterapp.commands.execute('notebook:run-cell');
+            }""",
+            self.fill(-1, source),
+        )
+
     def run(self, source: str) -> str:
         """Run source in the last cell; returns what it printed, raises what it raised."""
-        last = self.page.evaluate(
-            """source => {
-              const cells = jupyterapp.shell.currentWidget.content.widgets;
-              cells[cells.length - 1].model.sharedModel.setSource(source);
-              return cells.length - 1;
-            }""",
-            source,
-        )
         printed = []
-        for output in self.run_cell(last):
+        for output in self.run_cell(self.fill(-1, source)):
             if output["output_type"] == "error":
                 raise AssertionError(f"{output['ename']}: {output['evalue']}")
             text = output.get("text", "")

@@ -183,7 +183,7 @@ class _Tags(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        assert not attrs or all(name == "class" for name, _ in attrs)
+        assert set(attrs) <= {("class", "wb-static"), ("style", "text-align:left")}
 
     def handle_data(self, data):
         self.text.append(data)

@@ -94,7 +94,7 @@ describe("selections", () => {
 
 describe("copied code", () => {
   it("is the Python call that gives the same view", () => {
-    const text = code(["import workbench as wb", 's = wb.open("demo")'], {
+    const text = code({ setup: ["import workbench as wb", 's = wb.open("demo")'], options: ", saes=[1]" }, {
       text: 'a "quoted"\nline\\',
       sae: "resid_post.2",
       sort: "corrected",
@@ -106,7 +106,7 @@ describe("copied code", () => {
       [
         "import workbench as wb",
         's = wb.open("demo")',
-        'view = s.read("a \\"quoted\\"\\nline\\\\").view()',
+        'view = s.read("a \\"quoted\\"\\nline\\\\", saes=[1]).view()',
         'view.sae = "resid_post.2"',
         'view.sort = "corrected"',
         "view.hide_dense = False",

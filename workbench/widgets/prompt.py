@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from workbench.errors import InputError, unknown
 from workbench.features.refs import FeatureSet
 from workbench.widgets.base import View
 from workbench.widgets.jobs import Job, background, handler
+from workbench.widgets.prompt_code import reproduction
 from workbench.widgets.prompt_static import prompt_html
 from workbench.widgets.prompt_table import SORTS, feature_table
 
@@ -195,7 +196,7 @@ class PromptView(View):
             ],
             "first": None if self.sae is None else self.on_sae(self.sae),
             "provenance": _provenance(reading),
-            "code": _setup(reading),
+            "code": reproduction(reading),
             "can_read": reading.session is not None,
         }
 
@@ -348,11 +349,3 @@ def _provenance(reading: Reading) -> dict[str, Any]:
     if source.seed is not None:
         facts.append(("Seed", str(source.seed)))
     return {"summary": " · ".join([source.model, bos, *template, tokens]), "facts": facts}
-
-
-def _setup(reading: Reading) -> Sequence[str]:
-    """Return the lines that open the session again, as far as the reading knows."""
-    code = getattr(reading.session, "code", None)
-    if isinstance(code, str):
-        return ["import workbench as wb", f"s = {code}"]
-    return ["import workbench as wb", f"s = wb.open({reading.provenance.model!r})"]

@@ -17,6 +17,9 @@ __all__ = ["prompt_html"]
 
 _FEATURES = 12
 _TOKENS = 200
+# Notebook pages align table cells to the right unless told otherwise.
+_TEXT = "<td style='text-align:left'>"
+_HEAD = "<th style='text-align:left'>"
 
 
 def prompt_html(reading: Reading, sae: str | None, table: pd.DataFrame | None, focus: int) -> str:
@@ -43,10 +46,10 @@ def prompt_html(reading: Reading, sae: str | None, table: pd.DataFrame | None, f
     ]
     if table is not None:
         rows = [
-            f"<td><code>{html.escape(str(row['feature']))}</code></td>"
-            f"<td>{html.escape(printable(row['label'] or ''))}</td>"
+            f"{_TEXT}<code>{html.escape(str(row['feature']))}</code></td>"
+            f"{_TEXT}{html.escape(printable(row['label'] or ''))}</td>"
             f"<td>{_number(row['value'])}</td><td>{_percent(row['density'])}</td>"
-            f"<td><code>{_cell(row['raises'])}</code></td>"
+            f"{_TEXT}<code>{html.escape(row['raises'])}</code></td>"
             for row in table.head(_FEATURES).to_dict("records")
         ]
         parts.append(_table(["feature", "label", "value", "density", "raises"], rows))
@@ -55,7 +58,7 @@ def prompt_html(reading: Reading, sae: str | None, table: pd.DataFrame | None, f
     if reading.tokens and reading.next_tokens:
         after = reading.tokens[focus]
         rows = [
-            f"<td><code>{_cell(token)}</code></td><td>{probability:.2%}</td>"
+            f"{_TEXT}<code>{_cell(token)}</code></td><td>{probability:.2%}</td>"
             for token, _, probability in reading.next_tokens[focus]
         ]
         parts.append(f"<p>next token after <code>{_cell(after)}</code></p>")
@@ -77,6 +80,6 @@ def _percent(value: float) -> str:
 
 
 def _table(heads: list[str], rows: list[str]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
+    head = "".join(f"{_HEAD}{html.escape(name)}</th>" for name in heads)
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from workbench.widgets.text import printable, visible
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -80,7 +82,7 @@ def feature_table(
             "corrected": corrected,
             "density": density,
             "max_activation": np.asarray(sae.max_activation, float),
-            "raises": pd.Series([" ".join(tokens) for tokens in sae.raises], dtype=object),
+            "raises": pd.Series([_listed(tokens) for tokens in sae.raises], dtype=object),
             "index": np.asarray(sae.features, int),
         }
     )
@@ -92,3 +94,8 @@ def feature_table(
         [*by, "index"], ascending=[False] * len(by) + [True], na_position="last"
     )
     return ordered.drop(columns="index").reset_index(drop=True)
+
+
+def _listed(tokens: Sequence[str]) -> str:
+    """Write tokens as a list for reading, without the spaces most of them begin with."""
+    return ", ".join(printable(token.strip(" ")) or visible(token) for token in tokens)

@@ -12,8 +12,8 @@ export interface ViewState {
   picked: readonly string[];
 }
 
-export function code(setup: readonly string[], state: ViewState): string {
-  const lines = [...setup, `view = s.read(${pythonString(state.text)}).view()`];
+export function code(start: { setup: readonly string[]; options: string }, state: ViewState): string {
+  const lines = [...start.setup, `view = s.read(${pythonString(state.text)}${start.options}).view()`];
   if (state.sae !== null) lines.push(`view.sae = ${pythonString(state.sae)}`);
   lines.push(`view.sort = ${pythonString(state.sort)}`);
   lines.push(`view.hide_dense = ${state.hideDense ? "True" : "False"}`);

@@ -26,7 +26,7 @@ export interface Reading {
   saes: SaeHead[];
   first: SaeData | null;
   provenance: { summary: string; facts: [string, string][] };
-  code: string[];
+  code: { setup: string[]; options: string };
   can_read: boolean;
 }
 

@@ -30,7 +30,7 @@ export class Frame {
   readonly id: string;
   readonly #states = h("div", { class: "wb-states", "aria-live": "polite" });
   readonly #connection = h("div", { class: "wb-state", hidden: true });
-  readonly #work = h("div", { class: "wb-state wb-work", hidden: true });
+  readonly #work = h("div", {});
   readonly #errors = h("div", {});
   readonly #undo: (() => void)[] = [];
 
@@ -44,8 +44,6 @@ export class Frame {
       class: `wb wb-${name.toLowerCase()}`,
       "aria-label": `${name} view`,
       "data-mode": store.mode,
-      // Jupyter's command-mode keys ("a" adds a cell) must not act while a view has the focus.
-      "data-lm-suppress-shortcuts": "true",
       // Notebook chrome listens for the context menu; views have none of their own.
       "data-jp-suppress-context-menu": true,
     });
@@ -61,6 +59,11 @@ export class Frame {
       };
       this.actions.append(h("button", { class: "wb-quiet", type: "button", onclick: toggle }, "Light or dark"));
     }
+    // Jupyter's command-mode keys ("a" adds a cell) must not act while a view has the focus. The
+    // key handling looks for this mark from the focused element on, which its selectors name.
+    this.root.addEventListener("focusin", (event) => {
+      (event.target as Element).setAttribute("data-lm-suppress-shortcuts", "true");
+    });
     this.#undo.push(followTheme(this.root));
     this.#undo.push(store.onConnection((state) => this.#showConnection(state)));
     this.#undo.push(store.onNotice((notice) => this.notice(notice)));
@@ -103,13 +106,17 @@ export class Frame {
     }
   }
 
-  /** Say what is being worked on, how far it is, and offer to stop it; null when done. */
+  /**
+   * Say what is being worked on, how far it is, and offer to stop it. Several things can be under
+   * way, each a line of its own; `done` takes one away, null all of them.
+   */
   working(words: string | null, progress: Progress | null = null, stop?: () => void): void {
-    this.#work.hidden = words === null;
-    if (words === null) return fill(this.#work);
+    if (words === null) return this.#work.replaceChildren();
     const share = progress?.total ? progress.done / progress.total : null;
+    const line = this.#line(words) ?? h("div", { class: "wb-state wb-work", "data-work": words });
+    if (!line.parentElement) this.#work.append(line);
     fill(
-      this.#work,
+      line,
       h("progress", share === null ? { "aria-label": words } : { value: share, max: 1, "aria-label": words }),
       h(
         "span",
@@ -124,6 +131,14 @@ export class Frame {
       ),
       stop ? h("button", { class: "wb-quiet", type: "button", onclick: stop }, "Stop") : null,
     );
+  }
+
+  done(words: string): void {
+    this.#line(words)?.remove();
+  }
+
+  #line(words: string): Element | undefined {
+    return [...this.#work.children].find((line) => (line as HTMLElement).dataset["work"] === words);
   }
 
   dispose(): void {

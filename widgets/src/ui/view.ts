@@ -16,6 +16,7 @@ interface WidgetContext {
 export function widget(render: Render): { render(context: WidgetContext): () => void } {
   return {
     render({ model, el }) {
+      el.classList.add("wb-host");
       const store = new LiveStore(model, el);
       const dispose = render(el, store);
       return () => {

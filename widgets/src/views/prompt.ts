@@ -28,6 +28,7 @@ class PromptView {
   #check: Check = { state: "unchecked" };
   #hovered: number | null = null; // feature under the pointer: its values shade the tokens
   #generation = 0;
+  #reads = 0;
 
   readonly #saeSelect = h("select", { "aria-label": "SAE", onchange: () => this.#chooseSae() });
   readonly #sortSelect = h("select", {
@@ -146,17 +147,19 @@ class PromptView {
     }
     if (this.#table?.data.sae === head.sae && this.#table.special === reading.special.data) return this.#draw();
     const special = reading.special.data;
+    const loading = `Loading ${head.sae}`;
     try {
       const embedded = reading.first?.sae === head.sae ? reading.first : null;
-      if (!embedded) this.#frame.working(`Loading ${head.sae}`);
+      if (!embedded) this.#frame.working(loading);
       const data = embedded ?? (await this.#store.request<SaeData>("sae", { name: head.sae }));
       if (reading !== this.#reading || (this.#store.get<string | null>("sae") ?? head.sae) !== head.sae) return;
       this.#table = new SaeTable(data, special, reading.tokens.length);
       this.#frame.clearErrors("Could not load the SAE's values");
     } catch (error) {
       this.#frame.error(error, "Could not load the SAE's values");
+    } finally {
+      this.#frame.done(loading);
     }
-    this.#frame.working(null);
     this.#draw();
   }
 
@@ -367,16 +370,19 @@ class PromptView {
   #read(event: Event): void {
     event.preventDefault();
     const stop = (): void => this.#store.cancel("read");
+    const mine = (this.#reads += 1);
+    const done = (): void => {
+      if (mine === this.#reads) this.#frame.done("Reading"); // a newer request keeps its line
+    };
     this.#frame.working("Reading", null, stop);
     this.#store
       .request("read", { text: this.#text.value }, { onProgress: (progress) => this.#frame.working("Reading", progress, stop) })
       .then(() => {
-        this.#frame.working(null);
+        done();
         this.#frame.clearErrors("Could not read this text");
       })
       .catch((error: Error) => {
-        // A newer request keeps its own progress line; a stopped one has none.
-        this.#frame.working(null);
+        done();
         this.#frame.error(error, "Could not read this text");
       });
   }
