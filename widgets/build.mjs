@@ -14,7 +14,7 @@ import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const target = join(here, "..", "workbench", "static");
-const LIMIT = 40 * 1024; // bytes of minified script per view: it travels with every widget
+const LIMIT = 45 * 1024; // bytes of minified script per view: it travels with every widget
 const checking = process.argv.includes("--check");
 
 const views = (await readdir(join(here, "src", "views"))).filter((name) => name.endsWith(".ts"));

@@ -1,8 +1,9 @@
 // The list of contexts: a grid of rows of tokens, walked by keyboard, picked by row, brushed by token.
 
 import { fill, h } from "../ui/dom";
-import { count, number, plural, printable, spoken } from "../ui/format";
+import { number, plural, printable, spoken } from "../ui/format";
 import { tokenContent } from "../ui/token";
+import { div, dots, quiet, shade } from "./parts";
 import { bounds, inStretch, key, valueOf, type Context, type Group, type Section, type Window } from "./data";
 
 export interface ContextActions {
@@ -20,7 +21,7 @@ export interface ContextState {
   /** The activation that the strongest colour stands for. */
   largest: number;
   gaps: boolean;
-  picked: ReadonlySet<string>;
+  picked: readonly string[];
   stretches: readonly (readonly number[])[];
   /** What to say where there is nothing to list. */
   nothing: string;
@@ -40,6 +41,15 @@ export class ContextList {
     role: "grid",
     "aria-multiselectable": "true",
     "aria-label": "Contexts. Arrow keys move, Space picks the context, Shift and arrow keys brush tokens, Escape clears.",
+    onpointerdown: (event: PointerEvent) => this.#down(event),
+    onpointermove: (event: PointerEvent) => this.#drawn(event),
+    onpointerover: (event: PointerEvent) => this.#hover(event),
+    onfocusin: (event: FocusEvent) => {
+      if ((event.target as HTMLElement).matches(":focus-visible")) this.#hover(event);
+    },
+    onpointerleave: () => this.#leave(),
+    onfocusout: () => this.#leave(),
+    onkeydown: (event: KeyboardEvent) => this.#key(event),
   });
   #rows: Row[] = [];
   #state: ContextState | null = null;
@@ -51,7 +61,6 @@ export class ContextList {
 
   constructor(actions: ContextActions) {
     this.#actions = actions;
-    this.#listen();
   }
 
   show(state: ContextState): void {
@@ -60,8 +69,7 @@ export class ContextList {
     const hadFocus = this.element.contains(document.activeElement);
     const parts = state.sections.flatMap((section) => this.#section(section, state));
     this.element.classList.toggle("wb-gaps", state.gaps);
-    this.element.classList.toggle("wb-whole", state.window === "whole");
-    fill(this.element, ...(parts.length ? parts : [h("div", { class: "wb-empty" }, state.nothing)]));
+    fill(this.element, ...(parts.length ? parts : [div("wb-empty", state.nothing)]));
     const [row, token] = this.#focus;
     if (!this.#rows[row]?.tokens[token]) this.#focus = [0, this.#peak(0)];
     this.#point();
@@ -70,10 +78,10 @@ export class ContextList {
   }
 
   /** Show what is picked and brushed without drawing the rows again. */
-  mark(picked: ReadonlySet<string>, stretches: readonly (readonly number[])[]): void {
+  mark(picked: readonly string[], stretches: readonly (readonly number[])[]): void {
     if (this.#state) this.#state = { ...this.#state, picked, stretches };
     for (const { context, first, element, tokens } of this.#rows) {
-      const chosen = picked.has(key(context));
+      const chosen = picked.includes(key(context));
       element.classList.toggle("wb-picked", chosen);
       element.setAttribute("aria-selected", String(chosen));
       tokens.forEach((token, i) => {
@@ -86,25 +94,18 @@ export class ContextList {
 
   #section(section: Section, state: ContextState): Node[] {
     const { group } = section;
-    const facts = [
-      group.total === null || group.kind === "top" ? "" : `${plural(group.total, "token")}`,
-      section.duplicates ? `${count(section.duplicates)} duplicate${section.duplicates === 1 ? "" : "s"} hidden` : "",
-    ].filter(Boolean);
     const head = h(
       "div",
       { class: "wb-sub wb-ctx-head", role: "presentation" },
-      h("span", {}, title(group)),
-      facts.length ? h("span", {}, ` \u00b7 ${facts.join(" \u00b7 ")}`) : null,
-      section.more
-        ? h(
-            "button",
-            { class: "wb-quiet", type: "button", "aria-label": `Show all of ${title(group)}`, onclick: () => this.#actions.all(group) },
-            `${section.more} more`,
-          )
-        : null,
+      dots(
+        title(group),
+        group.total !== null && group.kind !== "top" && plural(group.total, "token"),
+        section.duplicates > 0 && `${plural(section.duplicates, "duplicate")} hidden`,
+      ),
+      section.more > 0 && quiet(`${section.more} more`, () => this.#actions.all(group), { "aria-label": `Show all of ${title(group)}` }),
     );
     const rows = section.contexts.map((context) => this.#row(group, context, state));
-    if (!rows.length) rows.push(h("div", { class: "wb-muted wb-ctx-none" }, "none"));
+    if (!rows.length) rows.push(div("wb-muted wb-ctx-none", "none"));
     return [head, ...rows];
   }
 
@@ -113,11 +114,11 @@ export class ContextList {
     const index = this.#rows.length;
     const tokens: HTMLElement[] = [];
     const line = h("span", { class: "wb-ctx-tokens", role: "presentation" });
-    if (first > 0) line.append(h("span", { class: "wb-muted", "aria-hidden": "true" }, "\u2026"));
+    const cut = (): HTMLElement => h("span", { class: "wb-muted", "aria-hidden": "true" }, "\u2026");
+    if (first > 0) line.append(cut());
     for (let at = first; at < last; at += 1) {
       const token = context.tokens[at] ?? "";
       const value = context.values[at] ?? 0;
-      const alpha = state.largest > 0 ? Math.min(1, Math.max(0, value) / state.largest) * 0.75 : 0;
       const item = h(
         "span",
         {
@@ -130,12 +131,12 @@ export class ContextList {
         },
         ...tokenContent(token),
       );
-      if (alpha > 0) item.style.background = `rgba(var(--wb-act), ${alpha.toFixed(3)})`;
+      shade(item, value, state.largest);
       tokens.push(item);
       line.append(item);
       if (state.window === "whole" && token.includes("\n") && at < last - 1) line.append(h("br", {}));
     }
-    if (last < context.tokens.length) line.append(h("span", { class: "wb-muted", "aria-hidden": "true" }, "\u2026"));
+    if (last < context.tokens.length) line.append(cut());
     const value = valueOf(context);
     const element = h(
       "div",
@@ -190,68 +191,58 @@ export class ContextList {
 
   #commit(stretches: number[][]): void {
     this.#actions.leave();
-    this.mark(this.#state?.picked ?? new Set(), stretches);
+    this.mark(this.#state?.picked ?? [], stretches);
     this.#actions.brush(stretches);
   }
 
-  #hover(where: [number, number] | null): void {
+  #hover(event: Event): void {
+    if (this.#drag) return;
+    const where = this.#where(event);
     const row = where && this.#rows[where[0]];
     const item = where && row?.tokens[where[1]];
     if (row && item) this.#actions.hover(row.group, row.context, row.first + where[1], item);
+    else this.#leave();
   }
 
-  #listen(): void {
-    const { element } = this;
-    const end = (): void => {
-      const drag = this.#drag;
-      this.#drag = null;
-      if (!drag) return;
-      const next = this.#stretch(drag.row, drag.from, drag.to);
-      // A click on what alone is brushed takes the brush away.
-      const again = drag.from === drag.to && drag.before.length === 1 && String(drag.before[0]) === String(next);
-      this.#commit(again ? [] : [...drag.base, next]);
-    };
-    element.addEventListener("pointerdown", (event) => {
-      const where = this.#where(event);
-      if (event.button !== 0) return;
-      if (!where) {
-        const row = (event.target as HTMLElement).closest<HTMLElement>(".wb-ctx");
-        const found = row && this.#rows[Number(row.dataset["index"])];
-        if (found) this.#actions.pick(found.context);
-        return;
-      }
-      event.preventDefault(); // no text selection while brushing
-      const [row, token] = where;
-      const before = this.#focus;
-      this.#move(row, token);
-      if (event.shiftKey && before[0] === row) return this.#commit([this.#stretch(row, this.#anchor, token)]);
-      this.#anchor = token;
-      const present = this.#state?.stretches ?? [];
-      const base = event.ctrlKey || event.metaKey ? present.map((s) => [...s]) : [];
-      this.#drag = { row, from: token, to: token, base, before: present };
-      document.addEventListener("pointerup", end, { once: true });
-    });
-    element.addEventListener("pointermove", (event) => {
-      const where = this.#where(event);
-      const drag = this.#drag;
-      if (!drag || !where || where[0] !== drag.row || where[1] === drag.to) return;
-      drag.to = where[1];
-      this.mark(this.#state?.picked ?? new Set(), [...drag.base, this.#stretch(drag.row, drag.from, drag.to)]);
-    });
-    element.addEventListener("pointerover", (event) => {
-      if (!this.#drag) {
-        const where = this.#where(event);
-        if (where) this.#hover(where);
-        else this.#actions.leave();
-      }
-    });
-    element.addEventListener("pointerleave", () => this.#actions.leave());
-    element.addEventListener("focusin", (event) => {
-      const where = this.#where(event);
-      if (where && !this.#drag && (event.target as HTMLElement).matches(":focus-visible")) this.#hover(where);
-    });
-    element.addEventListener("focusout", () => this.#actions.leave());
-    element.addEventListener("keydown", (event) => this.#key(event));
+  readonly #leave = (): void => this.#actions.leave();
+
+  #down(event: PointerEvent): void {
+    const where = this.#where(event);
+    if (event.button !== 0) return;
+    if (!where) {
+      const row = (event.target as HTMLElement).closest<HTMLElement>(".wb-ctx");
+      const found = row && this.#rows[Number(row.dataset["index"])];
+      if (found) this.#actions.pick(found.context);
+      return;
+    }
+    event.preventDefault(); // no text selection while brushing
+    const [row, token] = where;
+    const before = this.#focus;
+    this.#move(row, token);
+    if (event.shiftKey && before[0] === row) return this.#commit([this.#stretch(row, this.#anchor, token)]);
+    this.#anchor = token;
+    const present = this.#state?.stretches ?? [];
+    const base = event.ctrlKey || event.metaKey ? present.map((s) => [...s]) : [];
+    this.#drag = { row, from: token, to: token, base, before: present };
+    document.addEventListener("pointerup", () => this.#up(), { once: true });
+  }
+
+  #drawn(event: PointerEvent): void {
+    const where = this.#where(event);
+    const drag = this.#drag;
+    if (!drag || !where || where[0] !== drag.row || where[1] === drag.to) return;
+    drag.to = where[1];
+    this.mark(this.#state?.picked ?? [], [...drag.base, this.#stretch(drag.row, drag.from, drag.to)]);
+  }
+
+  #up(): void {
+    const drag = this.#drag;
+    this.#drag = null;
+    if (!drag) return;
+    const next = this.#stretch(drag.row, drag.from, drag.to);
+    // A click on what alone is brushed takes the brush away.
+    const again = drag.from === drag.to && drag.before.length === 1 && String(drag.before[0]) === String(next);
+    this.#commit(again ? [] : [...drag.base, next]);
   }
 
   #key(event: KeyboardEvent): void {
@@ -266,23 +257,18 @@ export class ContextList {
     const to = across[event.key];
     const line = down[event.key];
     if (to !== undefined) {
-      event.preventDefault();
       const at = Math.min(lastToken, Math.max(0, to));
       this.#move(row, at);
       if (event.shiftKey) this.#commit([this.#stretch(row, this.#anchor, at)]);
       else this.#anchor = at;
     } else if (line !== undefined) {
-      event.preventDefault();
       const next = Math.min(lastRow, Math.max(0, line));
       this.#move(next, this.#peak(next));
       this.#anchor = this.#focus[1];
-    } else if (event.key === " " || event.key === "Enter") {
-      event.preventDefault();
-      this.#actions.pick(found.context);
-    } else if (event.key === "Escape") {
-      event.preventDefault();
-      this.#actions.clear();
-    }
+    } else if (event.key === " " || event.key === "Enter") this.#actions.pick(found.context);
+    else if (event.key === "Escape") this.#actions.clear();
+    else return;
+    event.preventDefault();
   }
 }
 

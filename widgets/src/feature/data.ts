@@ -59,6 +59,22 @@ export interface Page {
   openable: string[];
 }
 
+/** The view's synchronised state, named as in Python. */
+export interface State {
+  feature: string;
+  history: string[];
+  place: number;
+  group: Choice;
+  window: Window;
+  hide_duplicates: boolean;
+  brush: number[];
+  text: string;
+  marked: number | null;
+  contexts_picked: string[];
+  tokens_brushed: number[][];
+  features_picked: string[];
+}
+
 /** What was sampled from a brushed range of one feature. */
 export interface Brushed {
   feature: string;

@@ -2,7 +2,8 @@
 
 import { fill, h } from "../ui/dom";
 import { count, number, plural } from "../ui/format";
-import { axis, binOf, brushedBins, logHeight, type Axis, type Histogram } from "./data";
+import { axis, brushedBins, logHeight, type Axis, type Histogram } from "./data";
+import { facts } from "./parts";
 
 export interface HistogramActions {
   /** First and last bin brushed, or null when the brush is taken away. */
@@ -13,13 +14,28 @@ export interface HistogramActions {
 export interface HistogramWords {
   name: string;
   axis: string;
-  /** Whether the axis runs through zero with signs that matter. */
-  signed?: boolean;
 }
 
 export class ActivationHistogram {
   readonly element: HTMLElement;
-  readonly #plot = h("div", { class: "wb-hist-plot" });
+  readonly #plot = h("div", {
+    class: "wb-hist-plot",
+    onpointermove: (event: PointerEvent) => this.#moved(event),
+    onpointerdown: (event: PointerEvent) => this.#down(event),
+    onpointerup: () => this.#up(),
+    onpointercancel: () => {
+      this.#drag = null;
+      this.#paint(this.#brushed);
+    },
+    onpointerleave: () => this.#leave(),
+    onfocusin: (event: FocusEvent) => {
+      const bar = event.target as HTMLElement;
+      this.#focused = Number(bar.dataset["bin"] ?? 0);
+      if (bar.matches(":focus-visible")) this.actions.hover(bar, this.#focused);
+    },
+    onfocusout: () => this.#leave(),
+    onkeydown: (event: KeyboardEvent) => this.#key(event),
+  });
   readonly #mark = h("div", { class: "wb-hist-mark", hidden: true });
   readonly #bars: HTMLElement[] = [];
   readonly #axis: Axis;
@@ -45,8 +61,9 @@ export class ActivationHistogram {
       const width = this.#axis.at(edges[i + 1] as number) - left;
       const bar = h("i", {});
       bar.style.height = amount ? `max(1px, ${(100 * logHeight(amount, most)).toFixed(2)}%)` : "0";
-      const middle = ((edges[i] as number) + (edges[i + 1] as number)) / 2;
-      const sign = words.signed ? (middle < 0 ? " wb-neg" : " wb-pos") : "";
+      // An axis that runs through zero is one on which signs matter.
+      const middle = (edges[i] as number) + (edges[i + 1] as number);
+      const sign = (edges[0] as number) >= 0 ? "" : middle < 0 ? " wb-neg" : " wb-pos";
       const bin = h(
         "div",
         {
@@ -83,19 +100,10 @@ export class ActivationHistogram {
         h("span", {}, tick(edges[last] ?? 0)),
       ),
     );
-    this.#listen();
   }
 
   range(first: number, last: number): string {
     return `${tick(this.#edges[first] ?? 0)} to ${tick(this.#edges[last + 1] ?? 0)}`;
-  }
-
-  bin(index: number): HTMLElement | undefined {
-    return this.#bars[index];
-  }
-
-  binOf(value: number): number {
-    return binOf(this.#edges, value);
   }
 
   show(brush: readonly number[], marked: number | null): void {
@@ -126,51 +134,38 @@ export class ActivationHistogram {
   }
 
   #commit(bins: [number, number] | null): void {
+    if (!this.actions.brush) return;
     this.#paint(bins);
-    this.actions.brush?.(bins);
+    this.actions.brush(bins);
   }
 
-  #listen(): void {
-    const plot = this.#plot;
-    const ordered = (a: number, b: number): [number, number] => [Math.min(a, b), Math.max(a, b)];
-    plot.addEventListener("pointermove", (event) => {
-      const at = this.#at(event);
-      if (!this.#drag) return this.actions.hover(this.#bars[at] ?? null, at);
-      this.#drag.to = at;
-      this.#paint(ordered(this.#drag.from, at));
-    });
-    plot.addEventListener("pointerleave", () => this.actions.hover(null, 0));
-    plot.addEventListener("focusin", (event) => {
-      const at = Number((event.target as HTMLElement).dataset["bin"] ?? 0);
-      this.#focused = at;
-      if ((event.target as HTMLElement).matches(":focus-visible")) this.actions.hover(this.#bars[at] ?? null, at);
-    });
-    plot.addEventListener("focusout", () => this.actions.hover(null, 0));
-    plot.addEventListener("keydown", (event) => this.#key(event));
-    if (!this.actions.brush) return;
-    plot.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
-      event.preventDefault();
-      const from = this.#at(event);
-      this.#drag = { from, to: from };
-      this.#anchor = from;
-      plot.setPointerCapture(event.pointerId);
-      this.#move(from);
-      this.actions.hover(null, 0);
-      this.#paint([from, from]);
-    });
-    plot.addEventListener("pointerup", () => {
-      const drag = this.#drag;
-      this.#drag = null;
-      if (!drag) return;
-      const bins = ordered(drag.from, drag.to);
-      const same = this.#brushed && drag.from === drag.to && drag.from >= this.#brushed[0] && drag.from <= this.#brushed[1];
-      this.#commit(same ? null : bins);
-    });
-    plot.addEventListener("pointercancel", () => {
-      this.#drag = null;
-      this.#paint(this.#brushed);
-    });
+  readonly #leave = (): void => this.actions.hover(null, 0);
+
+  #moved(event: PointerEvent): void {
+    const at = this.#at(event);
+    if (!this.#drag) return this.actions.hover(this.#bars[at] ?? null, at);
+    this.#drag.to = at;
+    this.#paint(ordered(this.#drag.from, at));
+  }
+
+  #down(event: PointerEvent): void {
+    if (event.button !== 0 || !this.actions.brush) return;
+    event.preventDefault();
+    const from = (this.#anchor = this.#at(event));
+    this.#drag = { from, to: from };
+    this.#plot.setPointerCapture(event.pointerId);
+    this.#move(from);
+    this.#leave();
+    this.#paint([from, from]);
+  }
+
+  #up(): void {
+    const [drag, brushed] = [this.#drag, this.#brushed];
+    this.#drag = null;
+    if (!drag) return;
+    // A click inside the brush takes it away.
+    const again = brushed && drag.from === drag.to && drag.from >= brushed[0] && drag.from <= brushed[1];
+    this.#commit(again ? null : ordered(drag.from, drag.to));
   }
 
   #move(to: number): void {
@@ -188,20 +183,20 @@ export class ActivationHistogram {
     const steps: Record<string, number> = { ArrowRight: this.#focused + 1, ArrowLeft: this.#focused - 1, Home: 0, End: last };
     const step = steps[event.key];
     if (step !== undefined) {
-      event.preventDefault();
       this.#move(Math.min(last, Math.max(0, step)));
-      if (event.shiftKey) this.#commit([Math.min(this.#anchor, this.#focused), Math.max(this.#anchor, this.#focused)]);
+      if (event.shiftKey) this.#commit(ordered(this.#anchor, this.#focused));
       else this.#anchor = this.#focused;
     } else if (event.key === " " || event.key === "Enter") {
-      event.preventDefault();
       this.#anchor = this.#focused;
-      this.#commit([this.#focused, this.#focused]);
-    } else if (event.key === "Escape" && this.#brushed) {
-      event.preventDefault();
-      event.stopPropagation();
-      this.#commit(null);
-    }
+      this.#commit([this.#anchor, this.#anchor]);
+    } else if (event.key === "Escape" && this.#brushed) this.#commit(null);
+    else return;
+    event.preventDefault();
   }
+}
+
+function ordered(a: number, b: number): [number, number] {
+  return a < b ? [a, b] : [b, a];
 }
 
 /** An axis end: short, but never so short that two ends look the same. */
@@ -211,16 +206,10 @@ export function tick(value: number): string {
   return number(value, size === 0 ? 0 : size >= 100 ? 0 : size >= 10 ? 1 : 2);
 }
 
-export function binCard(histogram: ActivationHistogram, bin: number, total: number): Node[] {
+export function binCard(histogram: ActivationHistogram, bin: number): Node[] {
+  let total = 0;
+  for (const amount of histogram.data.counts.data) total += amount;
   const amount = histogram.data.counts.data[bin] ?? 0;
-  return [
-    h(
-      "dl",
-      { class: "wb-facts" },
-      h("dt", {}, "range"),
-      h("dd", {}, histogram.range(bin, bin)),
-      h("dt", {}, "count"),
-      h("dd", {}, `${count(amount)}${total ? ` (${((100 * amount) / total).toFixed(2)}%)` : ""}`),
-    ),
-  ];
+  const share = total ? ` (${((100 * amount) / total).toFixed(2)}%)` : "";
+  return [facts(["range", histogram.range(bin, bin)], ["count", count(amount) + share])];
 }

@@ -4,6 +4,7 @@ import { fill, h } from "../ui/dom";
 import { number, plural, spoken } from "../ui/format";
 import { tokenContent } from "../ui/token";
 import type { Context, Tried } from "./data";
+import { div, muted, shade, sub } from "./parts";
 
 export interface TextActions {
   read(text: string): void;
@@ -12,10 +13,10 @@ export interface TextActions {
 }
 
 export class OwnText {
-  readonly element = h("div", { class: "wb-try" });
+  readonly element = div("wb-try");
   readonly #input = h("textarea", { rows: 1, spellcheck: "false", "aria-label": "Your own text", class: "wb-mono" });
   readonly #button = h("button", { type: "submit" }, "Read");
-  readonly #tokens = h("div", { class: "wb-try-tokens" });
+  readonly #tokens = div("wb-try-tokens");
   readonly #form: HTMLFormElement;
   readonly #actions: TextActions;
   #shown = "";
@@ -50,18 +51,13 @@ export class OwnText {
     this.#shown = text;
     this.#fit();
     this.#input.disabled = this.#button.disabled = mode.lost;
-    const head = h(
-      "div",
-      { class: "wb-sub" },
-      mode.live ? "try your own text" : "own text",
-      tried ? ` \u00b7 largest ${number(tried.largest)} in ${plural(tried.tokens.length, "token")}` : null,
-    );
+    const found = tried ? ` \u00b7 largest ${number(tried.largest)} in ${plural(tried.tokens.length, "token")}` : "";
     fill(
       this.element,
-      head,
+      sub((mode.live ? "try your own text" : "own text") + found),
       mode.live ? this.#form : null,
       tried ? this.#tokens : null,
-      !mode.live && !tried ? h("div", { class: "wb-muted" }, "None was read; reading one needs the notebook's kernel.") : null,
+      !mode.live && !tried && muted("None was read; reading one needs the notebook's kernel."),
     );
     this.#tokens.classList.toggle("wb-gaps", gaps);
     fill(this.#tokens, ...(tried ? this.#line(tried, largest) : []));
@@ -73,13 +69,9 @@ export class OwnText {
 
   #line(tried: Tried, largest: number): Node[] {
     const context: Context = { document: -1, start: 0, peak: 0, tokens: tried.tokens, ids: tried.ids.data, values: tried.values.data };
-    // Colours mean what they mean in the contexts, unless the text goes beyond them.
-    const scale = Math.max(largest, tried.largest);
     return tried.tokens.flatMap((token, at) => {
       const value = tried.values.data[at] ?? 0;
-      const alpha = scale > 0 ? Math.min(1, Math.max(0, value) / scale) * 0.75 : 0;
       const special = tried.special.data[at] ? "special token, " : "";
-      const show = (event: Event): void => this.#actions.hover(context, at, event.currentTarget as HTMLElement);
       const item = h(
         "span",
         {
@@ -87,14 +79,15 @@ export class OwnText {
           tabindex: 0,
           role: "img",
           "aria-label": `${special}${spoken(token)}, position ${at}, value ${number(value)}`,
-          onpointerenter: show,
-          onfocus: (event: Event) => {
-            if ((event.currentTarget as HTMLElement).matches(":focus-visible")) show(event);
+          onpointerenter: () => this.#actions.hover(context, at, item),
+          onfocus: () => {
+            if (item.matches(":focus-visible")) this.#actions.hover(context, at, item);
           },
         },
         ...tokenContent(token),
       );
-      if (alpha > 0) item.style.background = `rgba(var(--wb-act), ${alpha.toFixed(3)})`;
+      // Colours mean what they mean in the contexts, unless the text goes beyond them.
+      shade(item, value, Math.max(largest, tried.largest));
       return token.includes("\n") ? [item, h("br", {})] : [item];
     });
   }
