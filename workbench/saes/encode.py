@@ -115,8 +115,14 @@ def _hooked(module: Any) -> bool:
     return any(point.has_hooks() for point in module.hook_dict.values())
 
 
+def _pre_activations(module: Any, x: Float[Tensor, "tokens d_in"]) -> Float[Tensor, "tokens d_sae"]:
+    pre: Tensor = module.process_sae_in(x) @ module.W_enc
+    # In place: the same sums as out of place, without a second array of this size.
+    return pre.add_(module.b_enc)
+
+
 def _top_k(module: Any, x: Float[Tensor, "tokens d_in"]) -> FeatureActs:
-    pre = module.process_sae_in(x) @ module.W_enc + module.b_enc
+    pre = _pre_activations(module, x)
     if module.cfg.rescale_acts_by_decoder_norm:
         pre = pre * module.W_dec.norm(dim=-1)
     if type(module).__name__ == "AbsTopKSAE":
@@ -129,7 +135,7 @@ def _top_k(module: Any, x: Float[Tensor, "tokens d_in"]) -> FeatureActs:
 
 
 def _above_floor(module: Any, x: Float[Tensor, "tokens d_in"]) -> FeatureActs:
-    pre = module.process_sae_in(x) @ module.W_enc + module.b_enc
+    pre = _pre_activations(module, x)
     threshold = getattr(module, "threshold", None)
     # relu(pre) · (pre > threshold) is nonzero exactly where pre exceeds both.
     floor = 0.0 if threshold is None else threshold.clamp(min=0)
