@@ -162,7 +162,8 @@ class FeatureView(View):
 
     @traitlets.validate("selection")
     def _valid_selection(self, proposal: Mapping[str, Any]) -> FeatureSet:
-        return FeatureSet.of(proposal["value"])
+        chosen = FeatureSet.of(proposal["value"])
+        return chosen if chosen or not self.feature else FeatureSet.of(self.feature)
 
     @traitlets.validate("brush")
     def _valid_brush(self, proposal: Mapping[str, Any]) -> list[float]:
@@ -193,7 +194,6 @@ class FeatureView(View):
         if not self._quiet:
             picked = [str(ref) for ref in change["new"]]
             self.features_picked = [] if picked == [self.feature] else picked
-            self._follow(None)
 
     # Which feature
 
@@ -211,7 +211,8 @@ class FeatureView(View):
     def _load(self, feature: str, *, fresh: bool = False) -> Dashboard:
         """Return a feature's dashboard: one visited before, or a new one of the session."""
         known = self._pages.get(feature)
-        if known is not None and not fresh and (known.complete or self._session is None):
+        settled = known is not None and (known.complete or self._session is None)
+        if known is not None and settled and not fresh:
             return known
         return dashboard_of(self._need_session("another feature cannot be opened"), feature)
 
