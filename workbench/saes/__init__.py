@@ -6,11 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.saes.acts import FeatureActs, FeatureStatistics, TopFeatures
+    from workbench.saes.acts import FeatureActs
+    from workbench.saes.description import SaeProvenance
     from workbench.saes.health import SaeHealth, measure_health
     from workbench.saes.load import load_sae
     from workbench.saes.lookup import RegistryEntry, find_registered
-    from workbench.saes.sae import Sae, SaeProvenance
+    from workbench.saes.per_feature import FeatureStatistics, TopFeatures
+    from workbench.saes.sae import Sae
     from workbench.saes.source import SaeSource
     from workbench.saes.splice import Splice, SpliceNodes, splice_all
     from workbench.saes.store import SaeStore
@@ -18,16 +20,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "FeatureActs": "acts",
-    "FeatureStatistics": "acts",
+    "FeatureStatistics": "per_feature",
     "RegistryEntry": "lookup",
     "Sae": "sae",
     "SaeHealth": "health",
-    "SaeProvenance": "sae",
+    "SaeProvenance": "description",
     "SaeSource": "source",
     "SaeStore": "store",
     "Splice": "splice",
     "SpliceNodes": "splice",
-    "TopFeatures": "acts",
+    "TopFeatures": "per_feature",
     "find_registered": "lookup",
     "load_sae": "load",
     "measure_health": "health",

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from workbench.errors import InputError, SaeError, unknown
 from workbench.results import Result
-from workbench.saes.acts import FeatureStatistics
+from workbench.saes.per_feature import FeatureStatistics
 from workbench.saes.splice import splice_all
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.errors import InputError, SaeError, unknown
-from workbench.saes.acts import check_features
+from workbench.saes.per_feature import check_features
 
 if TYPE_CHECKING:
     from workbench.model.passes import Edit
