@@ -24,6 +24,7 @@ def _open_page(browser):
     page = context.new_page()
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("dialog", lambda dialog: (page.problems.append(dialog.message), dialog.dismiss()))
     return page
 
 
@@ -321,6 +322,18 @@ def test_hostile_text_in_a_live_view_is_only_text(notebook, page):
     assert page.locator(".wb-prompt img, .wb-prompt script").count() == 0
     text = token(page, 1, view=1).text_content()
     assert text == "<script>window.pwned=1</script>"
+
+
+def test_hostile_text_that_is_typed_is_read_as_text(notebook, page):
+    text = "<script>window.pwned=1</script><img src=x onerror=window.pwned=2>"
+    page.get_by_label("Text to read").fill(text)
+    page.get_by_label("Text to read").press("Enter")
+    tokens = "[...document.querySelectorAll('.wb-tok')].map(e => e.textContent).join('')"
+    page.wait_for_function(f"{tokens}.includes('onerror')")
+    assert page.evaluate(tokens) == f"<s>{text}"
+    assert page.evaluate("window.pwned") is None
+    assert page.locator(".wb-prompt img, .wb-prompt script").count() == 0
+    assert page.problems == []
 
 
 def test_outputs_carry_a_table_for_viewers_that_run_no_scripts(notebook, page):

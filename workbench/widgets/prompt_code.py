@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 __all__ = ["reproduction"]
 
+_BUNDLED = Path(__file__).resolve().parents[1] / "demo" / "assets"
+
 
 def reproduction(reading: Reading) -> dict[str, Any]:
     """Return the lines that open the session, and the options of the call that reads the text.
@@ -52,9 +54,7 @@ def _opened(session: Any) -> str:
 
 
 def _is_bundled(sae: Any) -> bool:
-    from workbench.demo import assets_dir
-
-    return Path(sae.source.identifier).is_relative_to(assets_dir())
+    return Path(sae.source.identifier).is_relative_to(_BUNDLED)
 
 
 def _attach(name: str, identifier: str) -> str:

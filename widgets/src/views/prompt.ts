@@ -104,7 +104,15 @@ class PromptView {
     for (const name of ["sort", "hide_dense", "tokens_selected", "features_picked", "focus"]) {
       this.#undo.push(store.on(name, this.#refresh));
     }
-    this.#undo.push(store.on("sae", () => void this.#loadSae()));
+    // A new reading can bring a new SAE in the same message: then loading it is the reading's.
+    this.#undo.push(
+      store.on("sae", () => {
+        const generation = this.#generation;
+        queueMicrotask(() => {
+          if (generation === this.#generation) void this.#loadSae();
+        });
+      }),
+    );
     this.#undo.push(store.on("initial", () => void this.#load()));
     this.#undo.push(store.onConnection(() => this.#showMode()));
     this.#frame.loading("Reading\u2026");
