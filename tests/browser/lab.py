@@ -165,8 +165,8 @@ class Notebook:
         self.page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")
 
     def run_cell(self, index: int) -> list[dict[str, Any]]:
-        """Run one cell in the page and return its outputs."""
-        return self.page.evaluate(
+        """Run one cell in the page and return its outputs; raises what the cell raised."""
+        outputs = self.page.evaluate(
             """async index => {
               const notebook = jupyterapp.shell.currentWidget.content;
               notebook.activeCellIndex = index;
@@ -175,6 +175,10 @@ class Notebook:
             }""",
             index,
         )
+        for output in outputs:
+            if output["output_type"] == "error":
+                raise AssertionError(f"{output['ename']}: {output['evalue']}")
+        return outputs
 
     def fill(self, index: int, source: str) -> int:
         """Set a cell's source, -1 for the last; returns its index."""
@@ -206,8 +210,6 @@ class Notebook:
         """Run source in the last cell; returns what it printed, raises what it raised."""
         printed = []
         for output in self.run_cell(self.fill(-1, source)):
-            if output["output_type"] == "error":
-                raise AssertionError(f"{output['ename']}: {output['evalue']}")
             text = output.get("text", "")
             printed.append(text if isinstance(text, str) else "".join(text))
         return "".join(printed).strip()
