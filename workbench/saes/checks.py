@@ -140,8 +140,17 @@ def check_torch_file(path: Path) -> None:
     _check_zip(path, "torch checkpoint", compressed=False)
 
 
-def load_torch_file(path: Path, device: str = "cpu") -> dict[str, Any]:
+def load_torch_file(path: Path, device: str = "cpu", *, shapes: bool = False) -> dict[str, Any]:
     """Read a torch checkpoint of tensors and plain values.
+
+    Parameters
+    ----------
+    path
+        The file.
+    device
+        Where the tensors go.
+    shapes
+        Leave matrices on disk: they come as meta tensors, which have a shape and no numbers.
 
     Raises
     ------
@@ -151,7 +160,7 @@ def load_torch_file(path: Path, device: str = "cpu") -> dict[str, Any]:
     """
     check_torch_file(path)
     try:
-        data = torch.load(path, map_location=device, weights_only=True)
+        data = torch.load(path, map_location=device, weights_only=True, mmap=shapes)
     except pickle.UnpicklingError as error:
         raise SaeError(
             f"{path}: refused, because reading it would unpickle more than tensors and plain "
@@ -162,7 +171,20 @@ def load_torch_file(path: Path, device: str = "cpu") -> dict[str, Any]:
     if not isinstance(data, dict):
         raise SaeError(f"{path}: expected a dictionary of tensors, got {type(data).__name__}")
     _refuse_stretched(data, path)
-    return data
+    return _without_matrices(data) if shapes else data
+
+
+def _without_matrices(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace tensors of two and more axes, nested ones too, by meta tensors."""
+    kept: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            kept[name] = _without_matrices(value)
+        elif isinstance(value, Tensor):
+            kept[name] = value.to("meta") if value.ndim > 1 else value.clone()
+        else:
+            kept[name] = value
+    return kept
 
 
 def _refuse_stretched(data: Mapping[str, Any], path: Path) -> None:

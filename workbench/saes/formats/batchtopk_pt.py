@@ -29,7 +29,7 @@ _TYPES = ("vanilla", "topk", "batchtopk", "jumprelu")
 def is_file(path: Path) -> bool:
     """Whether a checkpoint is in this layout; damaged files are left to `describe`."""
     try:
-        data = load_torch_file(path)
+        data = load_torch_file(path, shapes=True)
     except SaeError:
         return False
     return isinstance(data.get("state_dict"), Mapping) and isinstance(data.get("cfg"), Mapping)
@@ -44,7 +44,7 @@ def describe(path: Path) -> SaeSource:
         If the file is damaged, would need unpickling, or lacks what inference needs.
     """
     where = str(path)
-    settings, tensors = _convert(load_torch_file(path), where)
+    settings, tensors = _convert(load_torch_file(path, shapes=True), where)
     config = parse_config(
         {
             "dtype": "float32",
@@ -54,7 +54,6 @@ def describe(path: Path) -> SaeSource:
         },
         where,
     )
-    del tensors
 
     def read(device: str, dtype: torch.dtype) -> Any:
         fresh = _convert(load_torch_file(path, device), where)[1]

@@ -59,7 +59,7 @@ def describe(path: Path) -> SaeSource:
     file = path / CHECKPOINT_FILE if path.is_dir() else path
     where = str(path)
     trainer = _trainer(file.parent / _CONFIG_FILE)
-    settings, tensors = _convert(load_torch_file(file), trainer, where)
+    settings, tensors = _convert(load_torch_file(file, shapes=True), trainer, where)
     hook = _hook(trainer, file)
     config = parse_config(
         {
@@ -75,10 +75,12 @@ def describe(path: Path) -> SaeSource:
         },
         where,
     )
-    del tensors
 
     def read(device: str, dtype: torch.dtype) -> Any:
-        fresh = _convert(load_torch_file(file, device), trainer, where)[1]
+        state = load_torch_file(file, device)
+        fresh = _convert(state, trainer, where)[1]
+        if "bias" in state:
+            fresh = _unit_rows(fresh)
         return build_sae(config, fresh, device, dtype, where)
 
     return SaeSource(
@@ -138,7 +140,10 @@ def _class_name(state: Mapping[str, Any], trainer: Mapping[str, Any], where: str
 def _convert(
     state: Mapping[str, Any], trainer: Mapping[str, Any], where: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Bring a state dict into SAELens's names, with the settings that give the same function."""
+    """Bring a state dict into SAELens's names, with the settings that give the same function.
+
+    Matrices may be meta tensors, so nothing here looks at their numbers.
+    """
     name = _class_name(state, trainer, where)
 
     def take(key: str, ndim: int) -> Tensor:
@@ -160,7 +165,7 @@ def _convert(
     tensors["b_enc"] = take("b_enc" if "b_enc" in state else "encoder.bias", 1)
     if name == "AutoEncoder":
         tensors["b_dec"] = take("bias", 1)
-        return {"architecture": "standard"}, _unit_rows(tensors)
+        return {"architecture": "standard"}, tensors
     if name == "AutoEncoderNew":
         tensors["b_dec"] = take("decoder.bias", 1)
         return {"architecture": "standard", "apply_b_dec_to_input": False}, tensors
