@@ -350,10 +350,11 @@ class FeatureView(View):
     def snapshot(self) -> dict[str, Any]:
         """Return the view as data: every page visited, what was brushed and what was read."""
         data = super().snapshot()
-        visited = {name: self._pages[name] for name in self.history if name in self._pages}
-        data["state"] |= to_page({"history": [], "place": 0})
-        data["state"]["history"] = [name for name in self.history if name in visited]
-        data["state"]["place"] = data["state"]["history"].index(self.feature)
+        # Pages of long ago may have been let go; the others keep their order.
+        kept = [place for place, name in enumerate(self.history) if name in self._pages]
+        visited = {self.history[place]: self._pages[self.history[place]] for place in kept}
+        data["state"]["history"] = [self.history[place] for place in kept]
+        data["state"]["place"] = kept.index(self.place)
         for name in ("_brushed", "_tried"):
             data["state"][name] = trait_to_page(getattr(self, name))
         openable = list(visited)

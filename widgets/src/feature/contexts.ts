@@ -70,8 +70,7 @@ export class ContextList {
     const parts = state.sections.flatMap((section) => this.#section(section, state));
     this.element.classList.toggle("wb-gaps", state.gaps);
     fill(this.element, ...(parts.length ? parts : [div("wb-empty", state.nothing)]));
-    const [row, token] = this.#focus;
-    if (!this.#rows[row]?.tokens[token]) this.#focus = [0, this.#peak(0)];
+    if (!hadFocus || !this.#item()) this.#focus = [0, this.#peak(0)];
     this.#point();
     this.mark(state.picked, state.stretches);
     if (hadFocus) this.#item()?.focus({ preventScroll: true });

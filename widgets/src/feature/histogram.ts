@@ -79,7 +79,7 @@ export class ActivationHistogram {
       bin.style.width = `${100 * width}%`;
       this.#bars.push(bin);
     }
-    fill(this.#plot, ...this.#bars, this.#mark);
+    fill(this.#plot, ...this.#bars, brushable && this.#mark);
     const last = edges.length - 1;
     this.element = h(
       "div",
@@ -110,12 +110,7 @@ export class ActivationHistogram {
     this.#brushed = brushedBins(this.#edges, brush);
     this.#paint(this.#brushed);
     this.#mark.hidden = marked === null || marked <= 0;
-    if (marked !== null) {
-      const at = this.#axis.at(marked);
-      this.#mark.style.left = `${100 * at}%`;
-      fill(this.#mark, h("span", { class: at > 0.5 ? "wb-left" : "" }, number(marked)));
-      this.#mark.title = `marked: ${number(marked, 4)}`;
-    }
+    this.#mark.style.left = `${100 * this.#axis.at(marked ?? 0)}%`;
   }
 
   #paint(bins: [number, number] | null): void {

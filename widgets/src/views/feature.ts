@@ -363,7 +363,7 @@ class FeatureView {
       this.#brushWords,
       said ?? (page.fires ? hint : ""),
       brushed && quiet("Clear", () => this.#brush(null)),
-      state.marked ? span("wb-marked", `line: ${number(state.marked)}, the current text`) : null,
+      state.marked ? span("wb-marked", `${number(state.marked)} on the current text`) : null,
     );
   }
 
