@@ -325,6 +325,10 @@ def test_density_and_labels(tmp_path):
     assert np.allclose(sae.density(), frequency, atol=1e-6)
     assert sae.labels()[3] == "<b>cities</b>"
     assert len(sae.labels()[31]) == 2000
+    assert sae.l0 == pytest.approx(float(frequency.sum()), rel=1e-5)
+    bare = json.loads((folder / "labels.json").read_text())["features"]
+    (folder / "labels.json").write_text(json.dumps(bare))
+    assert load_sae(folder).labels() == sae.labels()
     plain = load_sae(save_sae(tmp_path / "plain", module))
     assert plain.density() is None
     assert plain.labels() == {}

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 MODULES = ("acts", "decode", "encode", "per_feature", "splice")
+CHOSEN = "(equals_saelens_bit and none) or (finite_differences and temporal) or several_sites"
 
 
 @pytest.mark.slow
@@ -18,7 +19,7 @@ def test_annotated_shapes_hold_while_encoding_and_splicing(root):
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
             f"--jaxtyping-packages={checked},beartype.beartype",
             # Calls that are wrong on purpose are stopped by the checker before our own message.
-            *("-k", "(equals_saelens_bit and none) or (finite_differences and temporal) or several_sites"),
+            *("-k", CHOSEN),
             *("tests/saes/test_codes.py", "tests/saes/test_splice.py"),
         ],
         cwd=root,

@@ -157,6 +157,14 @@ class SaeDescription:
         """Hash of configuration and weights; see `SaeSource.fingerprint`."""
         return self._weights.fingerprint
 
+    @property
+    def l0(self) -> float | None:
+        """Mean active features per token as its author states or measured it; None if unknown."""
+        if self.source.expected_l0 is not None:
+            return self.source.expected_l0
+        density = self.density()
+        return None if density is None else float(density.sum())
+
     def density(self) -> Float[np.ndarray, " d_sae"] | None:
         """Return each feature's firing frequency as its author measured it, or None."""
         return self.source.density()

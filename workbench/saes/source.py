@@ -124,8 +124,8 @@ class SaeSource:
     def labels(self) -> dict[int, str]:
         """Return the labels in ``labels.json`` beside the weights; empty where there are none.
 
-        The layout is ``{"features": {"417": {"label": "...", "f1": 0.97}}}``. Labels are untrusted
-        text and are cut at 2,000 characters.
+        The layout is ``{"features": {"417": {"label": "...", "f1": 0.97}}}``, or the inner object
+        by itself. Labels are untrusted text and are cut at 2,000 characters.
 
         Raises
         ------
@@ -135,7 +135,8 @@ class SaeSource:
         path = None if self.folder is None else self.folder / _LABELS_FILE
         if path is None or not path.is_file():
             return {}
-        features = read_json_object(path).get("features")
+        data = read_json_object(path)
+        features = data.get("features", data)
         if not isinstance(features, Mapping):
             raise SaeError(f'{path}: expected {{"features": {{"<number>": {{"label": ...}}}}}}')
         labels: dict[int, str] = {}

@@ -296,7 +296,7 @@ class SaeStore(Mapping[str, Sae]):
                 "name": name,
                 "site": str(sae.site) if sae.site else sae.config.hook,
                 "out_site": str(sae.out_site) if sae.is_transcoder else None,
-                "l0": sae.source.expected_l0,
+                "l0": sae.l0,
                 "device": str(sae.device),
                 "resident": sae.resident,
                 "mib": round(sae.nbytes / 2**20, 1),
