@@ -159,6 +159,7 @@ class Notebook:
         )
         wanted = "false" if "Dark" in name else "true"
         self.page.wait_for_selector(f"body[data-jp-theme-light='{wanted}']", state="attached")
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
     def run_all(self) -> None:
         """Run every cell and wait for the last."""
