@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import dashboard_fixtures as made
@@ -275,6 +276,21 @@ def test_large_files_are_read_in_parts(tmp_path, monkeypatch):
         monkeypatch.setattr("workbench.interchange.files._CHUNK", size)
         parts = [one.record for one in saedashboard.read(path)]
         assert json.dumps(parts) == json.dumps(whole)
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    size = 1 << 16
+    path = batch(tmp_path, [feature(n, dataset="x" * size) for n in range(300)])
+    assert path.stat().st_size > 300 * size
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in saedashboard.read(path)) == 300
+        saedashboard.write(saedashboard.read(path), tmp_path / "out")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # A few chunks of text, not the 20 MB of the file.
+    assert peak < 10 << 20
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pydantic
 
 from workbench.errors import LoadError
 from workbench.features.dashboard import Dashboard
+from workbench.interchange.urls import feature_url
 from workbench.types import Provenance
 
 __all__ = [
@@ -102,6 +103,16 @@ class SaeFacts:
             architecture=sae.architecture,
             neuronpedia_id=found if isinstance(found, str) else None,
         )
+
+    def url(self, index: int) -> str | None:
+        """Return the address of a feature on Neuronpedia, None for SAEs that are not there.
+
+        Raises
+        ------
+        InputError
+            The SAE's Neuronpedia id is not written ``model/source``.
+        """
+        return None if self.neuronpedia_id is None else feature_url(self.neuronpedia_id, index)
 
     @classmethod
     def named(cls, name: str, known: SaeFacts | None) -> SaeFacts:

@@ -16,6 +16,9 @@ from workbench.errors import InputError
 
 __all__ = ["Replacements", "dumps"]
 
+# Beyond this gzip takes much longer and gains little on such rows.
+_LEVEL = 5
+
 
 class Replacements:
     """Files that appear together, whole, once all of them are written.
@@ -61,14 +64,15 @@ class Replacements:
         with _partial(path).open("wb") as raw:
             if path.suffix == ".gz":
                 # No name and no time in the header: the same data gives the same bytes.
-                packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
+                packed = gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0)
                 with packed, io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as text:
                     yield text
             else:
                 plain = io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
-                yield plain
-                plain.flush()
-                plain.detach()
+                try:
+                    yield plain
+                finally:
+                    plain.detach()
             raw.flush()
             os.fsync(raw.fileno())
 
