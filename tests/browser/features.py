@@ -279,6 +279,21 @@ def dead() -> Dashboard:
     )
 
 
+def unindexed() -> Dashboard:
+    """What the weights say, where no index is open."""
+    none = Histogram(edges=np.array([0.0, 1.0]), counts=np.zeros(1, np.int64))
+    return player(
+        counted_tokens=0,
+        fires=0,
+        maximum=float("nan"),
+        mean=float("nan"),
+        histogram=none,
+        groups=(),
+        cofiring=(),
+        complete=False,
+    )
+
+
 def hostile() -> Dashboard:
     """Markup, control characters and surrogates wherever text can come from outside."""
     contexts = tuple(

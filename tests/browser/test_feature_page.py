@@ -224,7 +224,8 @@ def test_hovering_shows_value_id_and_position(show):
     for part in (
         f"value{context.value:.4f}",
         f"token id{context.token_ids[context.peak]}",
-        f"position{context.start + context.peak} of document {context.document}",
+        f"position{context.start + context.peak}",
+        f"document{context.document}",
     ):
         assert part in text
     # Without a kernel nothing is said about ablating.
@@ -406,6 +407,14 @@ def test_a_dead_feature_says_so(show):
     assert page.locator(".wb-legend-box").is_hidden()
 
 
+def test_without_an_index_the_page_says_what_to_do(show):
+    page = show(FeatureView(features.unindexed())).page
+    assert "s.index(corpus)" in page.locator(".wb-partial").text_content()
+    assert page.locator(".wb-facts-line").text_content() == "topk, 1,024 features"
+    assert page.locator(".wb-brushable").count() == 0
+    assert page.locator(".wb-effects").count() == 2
+
+
 def test_copied_code_gives_the_same_view(show):
     view = FeatureView(features.player())
     shown = show(view)
@@ -456,7 +465,7 @@ def test_hostile_text_is_only_text(show, scripts):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [900, 500])
-@pytest.mark.parametrize("name", ["player", "hostile", "attention", "dead"])
+@pytest.mark.parametrize("name", ["player", "hostile", "attention", "dead", "unindexed"])
 def test_nothing_is_cut_off_and_text_can_be_read(show, scheme, width, name):
     view = FeatureView(getattr(features, name)(), marked=3.0)
     shown = show(view, scheme=scheme, width=width)

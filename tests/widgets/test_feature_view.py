@@ -31,6 +31,8 @@ def pages(monkeypatch):
     for name in ("feature", "resample", "ablation_effect"):
         setattr(module, name, getattr(made, name))
     monkeypatch.setitem(sys.modules, "workbench.features.page", module)
+    # A browser driven in this process leaves an event loop that only runs inside its own calls.
+    monkeypatch.setattr("workbench.widgets.base._running_loop", lambda: None)
     return made
 
 
@@ -283,7 +285,7 @@ def test_ablating_answers_for_the_context_under_the_pointer(live, pages):
 def test_labels_are_kept_by_whoever_registers(live):
     kept = []
     live.on_label(lambda ref, label: kept.append((str(ref), label)))
-    assert ask(live, "set_label", text="  a\n new   label ")["data"] == {"told": 1}
+    assert ask(live, "set_label", text="  a\n new   label ")["data"] == {"where": "the notebook"}
     assert kept == [("resid_post.2/417", "a new label")]
     assert live.dashboard.label == live._initial["label"] == "a new label"
     assert live.dashboard.session is not None
@@ -301,12 +303,13 @@ def test_a_callback_can_refuse_a_label(live):
     assert answer["error"] == {"type": "ValueError", "message": "the list is read-only"}
     assert live.dashboard.label == "known player, last name"
     live.on_label(refuse, remove=True)
-    assert ask(live, "set_label", text="new")["data"] == {"told": 0}
+    assert ask(live, "set_label", text="new")["data"] == {"where": "this view only"}
 
 
 def test_buttons_hand_the_selection_to_those_registered(live):
     assert ask(live, "send_to", destination="steering")["data"] == {
         "told": 0,
+        "where": "steering",
         "features": ["resid_post.2/417"],
     }
     taken = []
@@ -320,6 +323,31 @@ def test_buttons_hand_the_selection_to_those_registered(live):
     assert "did you mean 'steering'" in answer["error"]["message"]
     with pytest.raises(InputError, match="callback"):
         live.on_send("steering")
+
+
+def test_the_sessions_lists_keep_labels_and_what_is_added(live):
+    from workbench.features.lists import FeatureLists
+
+    lists = live._session.lists = FeatureLists(model="demo")
+    assert ask(live, "set_label", text="players")["data"] == {"where": "session.lists"}
+    assert lists.label("resid_post.2/417") == "players"
+    ask(live, "set_label", text="")
+    assert lists.label("resid_post.2/417") is None
+    answer = ask(live, "send_to", destination="list")["data"]
+    assert (answer["told"], answer["where"]) == (1, "session.lists['selected']")
+    live.features_picked, live.list_name = ["resid_post.3/77"], "names"
+    live.send_to("list")
+    assert lists["selected"] == FeatureSet.of("resid_post.2/417")
+    assert lists["names"] == FeatureSet.of("resid_post.3/77")
+    assert live.send_to("circuit") == 0
+
+
+def test_without_an_index_the_page_says_so_and_holds_the_weights():
+    view = FeatureView(features.unindexed())
+    assert view._initial["maximum"] is None
+    assert view._initial["provenance"]["summary"].endswith("no index")
+    assert "no feature index" in view.static_html()
+    assert "nan" not in view.static_html()
 
 
 @pytest.mark.parametrize(

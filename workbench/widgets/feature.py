@@ -76,6 +76,8 @@ class FeatureView(View):
         Picked neighbours, written ``sae/index``.
     selection
         `FeatureSet`: the picked features, or else the one shown. Setting it picks.
+    list_name
+        The list of ``session.lists`` that "Add to list" adds to.
     dashboard
         The `Dashboard` shown.
     brushed
@@ -107,6 +109,7 @@ class FeatureView(View):
     tokens_brushed = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
     features_picked = traitlets.List(traitlets.Unicode()).tag(sync=True)
     dashboard = traitlets.Any()
+    list_name = traitlets.Unicode("selected")
 
     # What is computed for a gesture, so that every picture of the view shows the same.
     _brushed = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
@@ -301,7 +304,7 @@ class FeatureView(View):
     # Labels and destinations
 
     def set_label(self, text: str | None) -> None:
-        """Label the feature shown, in every picture, and tell those who registered for it.
+        """Label the feature shown in every picture, in the session's lists, and where registered.
 
         Parameters
         ----------
@@ -313,6 +316,8 @@ class FeatureView(View):
             raise InputError(f"a label has at most {_LONGEST_LABEL} characters, got {len(label)}")
         for callback in self._labelled:
             callback(self.dashboard.ref, label)
+        if self._lists is not None:
+            self._lists.annotate(self.dashboard.ref, label=label or "")
         shown = dataclasses.replace(self.dashboard, label=label)
         self._visit(shown.bound_to(self._session) if self._session is not None else shown)
 
@@ -334,12 +339,26 @@ class FeatureView(View):
         _register(self._send_to, callback, remove)
 
     def send_to(self, destination: Destination) -> int:
-        """Hand the selection to those registered with `on_send`; returns how many there were."""
+        """Hand the selection on; returns how many took it.
+
+        Parameters
+        ----------
+        destination
+            ``"list"`` adds to `list_name` in the session's lists; all go to those registered with
+            `on_send`.
+        """
         if destination not in DESTINATIONS:
             raise InputError(unknown("destination", str(destination), DESTINATIONS))
         for callback in self._send_to:
             callback(destination, self.selection)
+        if destination == "list" and self._lists is not None:
+            self._lists.add(self.list_name, self.selection)
+            return len(self._send_to) + 1
         return len(self._send_to)
+
+    @property
+    def _lists(self) -> Any:
+        return getattr(self._session, "lists", None)
 
     # What is sent
 
@@ -429,16 +448,19 @@ class FeatureView(View):
         return {"name": f"feature-{name}.html", "html": str(self.to_html())}
 
     @handler
-    def on_set_label(self, text: str) -> dict[str, int]:
+    def on_set_label(self, text: str) -> dict[str, str]:
         """Label the feature shown."""
         self.set_label(text)
-        return {"told": len(self._labelled)}
+        where = "this view only" if self._lists is None else "session.lists"
+        return {"where": "the notebook" if self._labelled and self._lists is None else where}
 
     @handler
     def on_send_to(self, destination: Destination) -> dict[str, Any]:
         """Hand the selection on."""
         told = self.send_to(destination)
-        return {"told": told, "features": [str(ref) for ref in self.selection]}
+        named = destination == "list" and self._lists is not None
+        where = f"session.lists[{self.list_name!r}]" if named else destination
+        return {"told": told, "where": where, "features": [str(ref) for ref in self.selection]}
 
     def _shown(self, feature: str) -> Dashboard:
         if feature != self.dashboard.feature:

@@ -144,7 +144,9 @@ def _provenance(dashboard: Dashboard) -> dict[str, Any]:
     policy: Mapping[str, Any] = source.token_policy
     bos = "BOS once" if policy.get("bos") else "no BOS"
     template = ["chat template"] if policy.get("chat") else []
-    counted = f"{compact(dashboard.counted_tokens)} tokens"
+    indexed = dashboard.counted_tokens > 0
+    counted = f"{compact(dashboard.counted_tokens)} tokens" if indexed else "no index"
+    built = "complete" if dashboard.complete else "still being built" if indexed else "none"
     sites = dashboard.site
     if dashboard.out_site != dashboard.site:
         sites = f"{dashboard.site}, writes to {dashboard.out_site}"
@@ -158,7 +160,7 @@ def _provenance(dashboard: Dashboard) -> dict[str, Any]:
             "Counted",
             f"{dashboard.counted_tokens:,} tokens; BOS, EOS, padding and template left out",
         ),
-        ("Index", "complete" if dashboard.complete else "still being built"),
+        ("Index", built),
         ("Policy", ", ".join(f"{key} {value}" for key, value in policy.items())),
         ("Versions", ", ".join(f"{name} {version}" for name, version in source.versions.items())),
         ("Computed", source.created),

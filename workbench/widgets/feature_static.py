@@ -28,11 +28,13 @@ def feature_html(dashboard: Dashboard) -> str:
     """
     label = printable(dashboard.label) if dashboard.label else "no label"
     partial = "" if dashboard.complete else " · partial: the index was still being built"
-    head = (
-        f"density {dashboard.density:.3%} · max {dashboard.maximum:.3g} · mean "
-        f"{dashboard.mean:.3g} · fires in {dashboard.fires:,} of "
-        f"{dashboard.counted_tokens:,} tokens · {dashboard.provenance.model}{partial}"
-    )
+    head = f"no feature index: weights only · {dashboard.provenance.model}"
+    if dashboard.counted_tokens:
+        head = (
+            f"density {dashboard.density:.3%} · max {dashboard.maximum:.3g} · mean "
+            f"{dashboard.mean:.3g} · fires in {dashboard.fires:,} of "
+            f"{dashboard.counted_tokens:,} tokens · {dashboard.provenance.model}{partial}"
+        )
     parts = [
         '<div class="wb-static">',
         f"<p><b>{_text(dashboard.feature)}</b> {html.escape(label)}</p>",

@@ -43,6 +43,12 @@ class TriedText:
         """Largest value away from special tokens, 0 where there is none."""
         return float(np.max(self.values[~self.special], initial=0.0))
 
+    @property
+    def word_level(self) -> bool:
+        """Whether the tokens carry no spaces although the text has them: then views add gaps."""
+        own = [t for t, special in zip(self.tokens, self.special, strict=True) if not special]
+        return " " in self.text and not any(" " in token for token in own)
+
     def packed(self) -> dict[str, Any]:
         """Return it as a view is sent it."""
         return {
@@ -52,6 +58,7 @@ class TriedText:
             "special": self.special,
             "values": np.asarray(self.values, np.float32),
             "largest": self.largest,
+            "gaps": self.word_level,
         }
 
 

@@ -117,7 +117,7 @@ export class ContextList {
     if (first > 0) line.append(cut());
     for (let at = first; at < last; at += 1) {
       const token = context.tokens[at] ?? "";
-      const value = context.values[at] ?? 0;
+      const value = context.values[at] ?? NaN;
       const item = h(
         "span",
         {

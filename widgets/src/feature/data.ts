@@ -39,8 +39,9 @@ export interface Page {
   counted_tokens: number;
   fires: number;
   density: number | null;
-  maximum: number;
-  mean: number;
+  /** Null, as `mean` and `density`, where no index tells. */
+  maximum: number | null;
+  mean: number | null;
   histogram: Histogram;
   logit_histogram: Histogram;
   groups: Packed;
@@ -92,6 +93,7 @@ export interface Tried {
   special: NdArray;
   values: NdArray;
   largest: number;
+  gaps: boolean;
 }
 
 export interface Context {

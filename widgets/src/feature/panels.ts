@@ -95,13 +95,13 @@ export function sources(page: Page, context: Context | undefined): HTMLElement |
 
 /** What a token in a context has to say; `effect` is null where nothing can be ablated. */
 export function contextCard(context: Context, at: number, effect: string | null): Node[] {
-  const where = context.document < 0 ? "" : ` of document ${context.document}`;
   return [
     facts(
       ["token", tokenSpan(context.tokens[at] ?? "")],
-      ["value", number(context.values[at] ?? 0, 4)],
+      ["value", number(context.values[at], 4)],
       ["token id", String(context.ids[at])],
-      ["position", `${context.start + at}${where}`],
+      ["position", String(context.start + at)],
+      ...(context.document < 0 ? [] : [["document", String(context.document)] as [string, string]]),
       ...(effect === null ? [] : [["if ablated", effect] as [string, string]]),
     ),
   ];

@@ -46,7 +46,7 @@ export class OwnText {
     this.#tokens.addEventListener("focusout", () => actions.leave());
   }
 
-  show(text: string, tried: Tried | null, largest: number, gaps: boolean, mode: { live: boolean; lost: boolean }): void {
+  show(text: string, tried: Tried | null, largest: number, mode: { live: boolean; lost: boolean }): void {
     if (text !== this.#shown) this.#input.value = text;
     this.#shown = text;
     this.#fit();
@@ -59,7 +59,7 @@ export class OwnText {
       tried ? this.#tokens : null,
       !mode.live && !tried && muted("None was read; reading one needs the notebook's kernel."),
     );
-    this.#tokens.classList.toggle("wb-gaps", gaps);
+    this.#tokens.classList.toggle("wb-gaps", tried?.gaps === true);
     fill(this.#tokens, ...(tried ? this.#line(tried, largest) : []));
   }
 

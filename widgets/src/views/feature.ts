@@ -214,11 +214,12 @@ class FeatureView {
       { name: "Logit effects on all tokens, log count", axis: "logits per unit" },
       { brush: null, hover: (element, bin) => this.#hoverBin(logits, element, bin) },
     );
+    const indexed = page.counted_tokens > 0;
     const words = dots(
-      `density ${percent(page.density)}`,
-      `max ${number(page.maximum)}`,
-      `mean ${number(page.mean)}`,
-      `fires in ${compact(page.fires)} of ${compact(page.counted_tokens)} tokens`,
+      indexed && `density ${percent(page.density)}`,
+      indexed && `max ${number(page.maximum)}`,
+      indexed && `mean ${number(page.mean)}`,
+      indexed && `fires in ${compact(page.fires)} of ${compact(page.counted_tokens)} tokens`,
       `${page.architecture}, ${count(page.d_sae)} features`,
       page.out_site !== page.site && `${page.site} \u2192 ${page.out_site}`,
     );
@@ -230,14 +231,19 @@ class FeatureView {
           "div",
           { class: "wb-state wb-info wb-partial", role: "status" },
           h("b", {}, "Partial"),
-          span("wb-message", `The index is still being built: these figures rest on the ${compact(page.counted_tokens)} tokens read so far.`),
+          span(
+            "wb-message",
+            indexed
+              ? `The index is still being built: these figures rest on the ${compact(page.counted_tokens)} tokens read so far.`
+              : "This page holds what the weights say. Contexts and statistics come from a feature index; s.index(corpus) makes one.",
+          ),
           this.#live && quiet("Refresh", () => this.#open(page.feature, null, true)),
         ),
       div("wb-facts-line", h("span", { class: "wb-muted", title: exact }, words), this.#send),
       page.description && div("wb-description", printable(page.description)),
       div("wb-feature-columns",
         div("wb-side",
-          h("div", {}, sub("activations, log count"), plot.element, this.#brushWords),
+          page.fires > 0 && h("div", {}, sub("activations, log count"), plot.element, this.#brushWords),
           page.raises.length + page.lowers.length > 0 &&
             div("wb-logits",
               this.#lists,
@@ -283,9 +289,9 @@ class FeatureView {
     this.#drawNear(page, state);
     this.#histogram?.show(state.brush, state.marked);
     const live = mode === "live" && page.live;
-    this.#text.show(state.text, this.#stored<Tried>("_tried"), page.maximum, page.gaps, { live, lost: connection === "lost" });
+    this.#text.show(state.text, this.#stored<Tried>("_tried"), page.maximum ?? 0, { live, lost: connection === "lost" });
     fill(this.#frame.legend, span("wb-legend"), `0 to ${number(page.maximum)}`);
-    this.#frame.legend.hidden = !(page.maximum > 0);
+    this.#frame.legend.hidden = !page.maximum;
     this.#drawFoot();
   }
 
@@ -347,13 +353,14 @@ class FeatureView {
     this.#contexts.show({
       sections: sections(groups, choice, state.window, state.hide_duplicates),
       window: state.window,
-      largest: page.maximum,
+      largest: page.maximum ?? 0,
       gaps: page.gaps,
       picked: state.contexts_picked,
       stretches: state.tokens_brushed,
-      nothing: page.fires
-        ? "No contexts were kept for this feature."
-        : `This feature fired on none of the ${compact(page.counted_tokens)} counted tokens.`,
+      nothing:
+        page.fires || !page.counted_tokens
+          ? "No contexts."
+          : `This feature fired on none of the ${compact(page.counted_tokens)} counted tokens.`,
     });
     const hint = `Drag over bars to ${this.#live ? "sample" : "see the page's"} contexts from a range.`;
     const said =
@@ -430,8 +437,8 @@ class FeatureView {
   async #setLabel(): Promise<void> {
     const failed = "Could not set the label";
     try {
-      const { told } = await this.#store.request<{ told: number }>("set_label", { text: this.#label.value });
-      this.#said = told ? "label kept" : "label changed in this view only; view.on_label(callback) keeps it";
+      const { where } = await this.#store.request<{ where: string }>("set_label", { text: this.#label.value });
+      this.#said = `label kept in ${where}`;
       this.#frame.clearErrors(failed);
       this.#drawFoot();
     } catch (error) {
@@ -442,10 +449,10 @@ class FeatureView {
 
   async #sendTo(destination: string, words: string): Promise<void> {
     try {
-      const { told, features } = await this.#store.request<{ told: number; features: string[] }>("send_to", { destination });
+      const { told, features, where } = await this.#store.request<{ told: number; features: string[]; where: string }>("send_to", { destination });
       const what = features.length === 1 ? features[0] : plural(features.length, "feature");
       this.#frame.clearErrors(words);
-      this.#said = told ? `${what} sent to ${destination}` : "";
+      this.#said = told ? `${what} sent to ${where}` : "";
       const message = `Nothing in the notebook takes features yet. view.selection holds ${what}; view.on_send(callback) would receive it.`;
       if (!told) this.#frame.notice({ level: "info", title: words, message });
       this.#drawFoot();
