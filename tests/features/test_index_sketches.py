@@ -18,7 +18,7 @@ from workbench.errors import InputError
 from workbench.features.index.settings import COLUMN_BITS, IndexSettings
 from workbench.features.index.sketches import merge, merge_stretches, sketch
 from workbench.features.index.sketches.bins import bin_edges, bin_of, mantissa_of
-from workbench.features.index.sketches.cofiring import neighbours
+from workbench.features.index.sketches.cofiring import Cofiring
 from workbench.features.index.sketches.entries import select
 from workbench.features.index.sketches.ordering import stable_argsort
 from workbench.features.index.sketches.silent import choose_stretches
@@ -264,7 +264,8 @@ def test_cofiring_is_exact_where_it_can_be_and_close_elsewhere():
     made = sketch(*columns, torch.zeros(0, dtype=torch.int64), settings)
     tokens = {name: column.numpy() for name, column in made.tokens.items()}
     count = active.sum(0)
-    found = neighbours(tokens, count, settings, range(d_sae))
+    cofiring = Cofiring(tokens, count, settings)
+    found = cofiring.neighbours(range(d_sae))
     true = active.T.astype(int) @ active.astype(int)
     listed = {
         (int(a), int(b)): float(t)
@@ -275,7 +276,7 @@ def test_cofiring_is_exact_where_it_can_be_and_close_elsewhere():
     assert next(b for a, b in listed if a == 2) == 3
     assert next(b for a, b in listed if a == 0) == 1
     assert listed[(0, 1)] == pytest.approx(true[0, 1], rel=0.35)
-    half = neighbours(tokens, count, settings, range(6, 9))
+    half = cofiring.neighbours(range(6, 9))
     assert [(a, b) for a, b in listed if 6 <= a < 9] == list(
         zip(half.feature.tolist(), half.other.tolist(), strict=True)
     )

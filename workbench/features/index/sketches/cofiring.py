@@ -19,7 +19,7 @@ from workbench.features.index.settings import IndexSettings
 from workbench.features.index.sketches.hashing import hash_bits
 from workbench.features.index.sketches.ordering import changes, rank_in_run, stable_argsort
 
-__all__ = ["TOKENS", "Neighbours", "fewest_tokens", "neighbours"]
+__all__ = ["TOKENS", "Cofiring", "Neighbours", "fewest_tokens"]
 
 TOKENS = ("feature", "place")
 """Columns: int32, int64; sorted by feature, then place."""
@@ -70,13 +70,8 @@ class Neighbours:
     shared: Int[np.ndarray, " n"]
 
 
-def neighbours(
-    tokens: dict[str, np.ndarray],
-    count: Int[np.ndarray, " d_sae"],
-    settings: IndexSettings,
-    features: range,
-) -> Neighbours:
-    """List the features that overlap most with each of `features`.
+class Cofiring:
+    """Overlap of all features of an SAE.
 
     Parameters
     ----------
@@ -85,38 +80,51 @@ def neighbours(
     count
         Tokens each feature fires on.
     settings
-        How many are listed.
-    features
-        Which features to list them for.
-
-    Returns
-    -------
-    Neighbours
-        By feature, then falling Jaccard index (tokens with both ÷ tokens with either), then
-        feature number.
+        How many neighbours are listed.
     """
-    from scipy import sparse
 
-    d_sae = len(count)
-    hashes = _hash(torch.from_numpy(tokens["place"]), settings).numpy()
-    largest = np.zeros(d_sae, dtype=np.int64)
-    np.maximum.at(largest, tokens["feature"], hashes)
-    # Share of all tokens whose hash is small enough to be seen by each feature's sketch.
-    seen = np.where(count > settings.cofiring_tokens, (largest + 1) / 2.0**_HASH_BITS, 1.0)
-    _, column = np.unique(tokens["place"], return_inverse=True)
-    shape = (d_sae, int(column.max(initial=-1)) + 1)
-    ones = np.ones(len(column), dtype=np.int32)
-    present = sparse.csr_matrix((ones, (tokens["feature"], column)), shape=shape)
-    product = (present[features.start : features.stop] @ present.T).tocoo()
-    one, other = product.row.astype(np.int64) + features.start, product.col.astype(np.int64)
-    apart = one != other
-    one, other, shared = one[apart], other[apart], product.data[apart]
-    together = shared / np.minimum(seen[one], seen[other])
-    together = np.minimum(together, np.minimum(count[one], count[other]))
-    jaccard = together / (count[one] + count[other] - together)
-    order = np.lexsort((other, -jaccard, one))
-    first = changes(torch.from_numpy(one[order]))
-    order = order[rank_in_run(first).numpy() < settings.neighbours]
-    return Neighbours(
-        feature=one[order], other=other[order], together=together[order], shared=shared[order]
-    )
+    def __init__(
+        self,
+        tokens: dict[str, np.ndarray],
+        count: Int[np.ndarray, " d_sae"],
+        settings: IndexSettings,
+    ) -> None:
+        from scipy import sparse
+
+        d_sae = len(count)
+        hashes = _hash(torch.from_numpy(tokens["place"]), settings).numpy()
+        largest = np.zeros(d_sae, dtype=np.int64)
+        np.maximum.at(largest, tokens["feature"], hashes)
+        # Share of all tokens whose hash is small enough to be seen by each feature's sketch.
+        partial = count > settings.cofiring_tokens
+        self._seen = np.where(partial, (largest + 1) / 2.0**_HASH_BITS, 1.0)
+        self._count, self._listed = count, settings.neighbours
+        _, column = np.unique(tokens["place"], return_inverse=True)
+        shape = (d_sae, int(column.max(initial=-1)) + 1)
+        ones = np.ones(len(column), dtype=np.int32)
+        self._present = sparse.csr_matrix((ones, (tokens["feature"], column)), shape=shape)
+        self._transposed = self._present.T.tocsr()
+
+    def neighbours(self, features: range) -> Neighbours:
+        """List the features that overlap most with each of `features`.
+
+        Returns
+        -------
+        Neighbours
+            By feature, then falling Jaccard index (tokens with both ÷ tokens with either), then
+            feature number.
+        """
+        count, seen = self._count, self._seen
+        product = (self._present[features.start : features.stop] @ self._transposed).tocoo()
+        one, other = product.row.astype(np.int64) + features.start, product.col.astype(np.int64)
+        apart = one != other
+        one, other, shared = one[apart], other[apart], product.data[apart]
+        together = shared / np.minimum(seen[one], seen[other])
+        together = np.minimum(together, np.minimum(count[one], count[other]))
+        jaccard = together / (count[one] + count[other] - together)
+        order = np.lexsort((other, -jaccard, one))
+        first = changes(torch.from_numpy(one[order]))
+        order = order[rank_in_run(first).numpy() < self._listed]
+        return Neighbours(
+            feature=one[order], other=other[order], together=together[order], shared=shared[order]
+        )

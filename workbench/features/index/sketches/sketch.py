@@ -110,25 +110,31 @@ def sketch(
 
 
 def merge(
-    sketches: Sequence[FeatureSketch], stretches: SilentBlocks, settings: IndexSettings
+    sketches: Sequence[FeatureSketch],
+    stretches: SilentBlocks,
+    settings: IndexSettings,
+    *,
+    interleaved: bool = False,
 ) -> FeatureSketch:
     """Merge the sketches of different rows.
 
     Parameters
     ----------
     sketches
-        In order of place: all rows of one come before those of the next.
+        All rows of one come before those of the next, unless `interleaved`.
     stretches
         The stretches kept of all of them (`fewest_stretches` of their union).
     settings
         What is kept.
+    interleaved
+        Whether their rows may come in any order.
 
     Returns
     -------
     FeatureSketch
         What `sketch` of all their activations would have given, to the bit.
     """
-    joined = {name: _join([one.table(name) for one in sketches]) for name in TABLES}
+    joined = {name: _join([one.table(name) for one in sketches], interleaved) for name in TABLES}
     entries, _, _ = keep(joined["entries"], settings)
     tokens = joined["tokens"]
     fired = joined["firing"]
@@ -151,10 +157,13 @@ def merge_stretches(parts: Sequence[SilentBlocks], settings: IndexSettings) -> S
     return fewest_stretches(torch.cat(list(parts)), settings)
 
 
-def _join(tables: Sequence[Table]) -> Table:
+def _join(tables: Sequence[Table], interleaved: bool) -> Table:
     """Put tables one after another, then in order of feature; within one, order stays."""
     joined = {name: torch.cat([table[name] for table in tables]) for name in tables[0]}
     if len(tables) == 1:
         return joined
+    if interleaved and "place" in joined:
+        order = stable_argsort(joined["place"])
+        joined = {name: column[order] for name, column in joined.items()}
     order = stable_argsort(joined["feature"].long())
     return {name: column[order] for name, column in joined.items()}
