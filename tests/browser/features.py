@@ -368,3 +368,16 @@ def session(policy: dict | None = None) -> SimpleNamespace:
     )
     names = ("resid_post.2", "resid_post.3", "mlp_out.2", "resid_post.1")
     return SimpleNamespace(tokens=tokens, run=run, closed=False, saes=dict.fromkeys(names, sae))
+
+
+def install() -> Pages:
+    """Put made-up answers in the place of the room that makes pages, in this process."""
+    import sys
+    import types
+
+    pages = Pages()
+    room = types.ModuleType("workbench.features.page")
+    for name in ("feature", "resample", "ablation_effect"):
+        setattr(room, name, getattr(pages, name))
+    sys.modules["workbench.features.page"] = room
+    return pages
