@@ -327,6 +327,7 @@ def test_names_that_are_no_folders_are_refused(tmp_path, name):
         ({"features/batch-0": [feature(0, topkCosSimValues=[])]}, "topkCosSim"),
         ({"features/batch-0": [feature(0, frac_nonzero=-1)]}, "0 to 1"),
         ({"features/batch-0": [[1]]}, "feature number"),
+        ({"features/batch-0": [feature(0, layer="")]}, "layer"),
         ({"activations/batch-0": [activation(0, 0, values=[1])]}, "1 values for 3 tokens"),
         ({"activations/batch-0": [{"tokens": []}]}, "feature number"),
         ({"explanations/batch-0": [explanation(0, None)]}, "description"),

@@ -87,7 +87,7 @@ def read(
         if row.index < 0:
             raise LoadError(f"{file.name}: index is {row.index}, expected at least 0")
         layer, index = unpair(row.index) if numbering == "paired" else (None, row.index)
-        facts = _facts(sae, layer, row.transcoder_id or file.parent.name)
+        facts = _facts(sae, layer, row.transcoder_id or "transcoder")
         ref = FeatureRef(facts.name, index)
         if only is None or ref in only:
             yield decode(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import pydantic
 
 from workbench.errors import LoadError
 from workbench.features.dashboard import Dashboard, Neighbour
@@ -43,7 +44,7 @@ class FeatureRow(Row):
     """One feature."""
 
     modelId: str = ""  # noqa: N815 - the layout's own names, here and below
-    layer: str = ""
+    layer: str = pydantic.Field(min_length=1)
     createdAt: str | None = None  # noqa: N815
     maxActApprox: float | None = None  # noqa: N815
     topkCosSimIndices: tuple[int, ...] = ()  # noqa: N815

@@ -117,7 +117,7 @@ class SaeFacts:
     @classmethod
     def named(cls, name: str, known: SaeFacts | None) -> SaeFacts:
         """Return what is known, or only the name a file gives."""
-        return known if known is not None else cls(name=name)
+        return known if known is not None else cls(name=text(name))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,7 +160,12 @@ class Imported:
 def unstated(model: str, created: str = "") -> Provenance:
     """Return the provenance of figures somebody else computed: what is not stated stays empty."""
     return Provenance(
-        model=model, model_fingerprint="", device="", dtype="", versions={}, created=created
+        model=text(model),
+        model_fingerprint="",
+        device="",
+        dtype="",
+        versions={},
+        created=text(created),
     )
 
 
