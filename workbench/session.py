@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from workbench.errors import InputError, WorkbenchError
+from workbench.features.opened import OpenedIndex
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
     from transformers import PreTrainedTokenizerBase
 
+    from workbench.features.dashboard import Dashboard
+    from workbench.features.index import FeatureIndex, IndexBuild, IndexEstimate
+    from workbench.features.lists import FeatureLists
     from workbench.features.reading import Reading
+    from workbench.features.refs import FeatureRef
     from workbench.model import Chat, Edit, Model, Pass, Site, SiteMap, TokenPolicy, Tokens
     from workbench.model.generate import Generation
     from workbench.saes import SaeStore
@@ -40,6 +47,7 @@ class Session:
     def __init__(self, model: Model, saes: SaeStore) -> None:
         self._model: Model | None = model
         self._saes: SaeStore | None = saes
+        self._opened = OpenedIndex()
 
     @property
     def model(self) -> Model:
@@ -89,6 +97,41 @@ class Session:
         from workbench.features.reading import read
 
         return read(self, text, saes=saes, policy=policy)
+
+    def index(
+        self, corpus: Any = None, path: str | Path | None = None, **options: Any
+    ) -> FeatureIndex | IndexBuild | IndexEstimate:
+        """Build, resume, estimate or open a feature index; see `workbench.features.index.index`."""
+        from workbench.features.index import FeatureIndex, index
+        from workbench.features.lists import FeatureLists
+
+        made = index(self, corpus, path, **options)
+        self._opened.take(made)
+        # Lists live beside an index; ones begun without it are not thrown away.
+        if isinstance(made, FeatureIndex) and not len(self.lists):
+            self.lists = FeatureLists.open(made.path, model=self.model.name)
+        return made
+
+    @property
+    def opened_index(self) -> FeatureIndex | None:
+        """The feature index dashboards read: the last one made or opened, None without one.
+
+        While one is built in the background, what it holds so far.
+        """
+        return self._opened.current
+
+    @functools.cached_property
+    def lists(self) -> FeatureLists:
+        """Labels, notes and named lists of features; ``lists.save()`` keeps them with the index."""
+        from workbench.features.lists import FeatureLists
+
+        return FeatureLists(model=self.model.name)
+
+    def feature(self, ref: str | FeatureRef, **options: Any) -> Dashboard:
+        """Show everything known about one feature; see `workbench.features.page.feature`."""
+        from workbench.features.page import feature
+
+        return feature(self, ref, **options)
 
     def generate(
         self, prompt: str | Chat | Tokens, max_new_tokens: int = 50, **settings: Any
@@ -143,6 +186,7 @@ class Session:
             self._saes.close()
             self._saes.model = None
         self._model = self._saes = None
+        self._opened = OpenedIndex()
         gc.collect()
         import torch
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from workbench.features.refs import FeatureRef
 from workbench.results import Result, storable
@@ -18,6 +18,7 @@ __all__ = [
     "Context",
     "ContextGroup",
     "Dashboard",
+    "GroupKind",
     "HeadSource",
     "Histogram",
     "Neighbour",
@@ -38,20 +39,21 @@ class Context:
     document
         Number of the document in the corpus.
     start
-        Position in the document of the first token shown.
+        Position of the first token shown: in the document, or, for contexts of a feature index, in
+        the index's tokens.
     peak
         Which of the tokens shown the context is for.
     tokens, token_ids
         The tokens, as a person reads them and as ids. Untrusted text.
     values
-        Activation of the feature at each token.
+        Activation of the feature at each token; NaN where it is not known.
     """
 
     document: int
     start: int
     peak: int
     tokens: tuple[str, ...]
-    token_ids: Int[np.ndarray, " pos"]
+    token_ids: Integer[np.ndarray, " pos"]
     values: Float[np.ndarray, " pos"]
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from workbench.session import Session
 
 __all__ = [
+    "Labeller",
     "angle",
     "coordinates",
     "locate",
@@ -28,6 +29,10 @@ __all__ = [
 ]
 
 LOGIT_BINS = 50
+
+Labeller: TypeAlias = Callable[[FeatureRef], "str | None"]
+"""Gives the label of a feature, None without one."""
+
 _BLOCK = 8192
 
 
@@ -93,7 +98,7 @@ def similar(
     index: int,
     *,
     k: int = 10,
-    label: Callable[[FeatureRef], str | None] = lambda _: None,
+    label: Labeller = lambda _: None,
 ) -> tuple[Neighbour, ...]:
     """Return the features with the nearest decoder directions, opposite ones included.
 
