@@ -46,5 +46,6 @@ def test_the_demo_model_reads_a_sentence(notebook, picture, theme, name):
     )
     assert page.locator("tr[data-index]").count() > 0
     page.mouse.move(1, 1)
+    page.evaluate("document.activeElement.blur()")
     page.wait_for_function("!document.querySelector('.wb-card:popover-open')")
     picture(view, f"prompt-{theme}.png")

@@ -9,7 +9,7 @@ from browser import lab
 from browser.tiny import TEXT
 
 START = "from browser.tiny import TEXT, session\ns = session()"
-VIEW = "view = s.read(TEXT).view()\nview.hide_dense = False\nview"
+VIEW = "view = s.read(TEXT).view()\nview"
 SHOWS = "document.querySelector('td.wb-c-feature')?.textContent.startsWith('%s')"
 
 BOXES = """import ipywidgets, traitlets
@@ -312,7 +312,7 @@ def test_hostile_text_in_a_live_view_is_only_text(notebook, page):
     notebook.run(
         "from browser.readings import hostile\nfrom workbench.widgets import PromptView\n"
         "from IPython.display import display\n"
-        "display(PromptView(hostile(), hide_dense=False))"
+        "display(PromptView(hostile()))"
     )
     page.wait_for_function("document.querySelectorAll('.wb-prompt').length === 2")
     for at in (1, 2, 3, 4, 14):
@@ -352,7 +352,7 @@ def test_an_executed_notebook_shows_its_views_without_their_kernel(browser, serv
         "executed.ipynb",
         [
             "from browser.readings import striker\nfrom workbench.widgets import PromptView",
-            "PromptView(striker(), tokens_selected=[4])",
+            "PromptView(striker(), hide_dense=True, tokens_selected=[4])",
         ],
     )
     server.execute(name)

@@ -73,7 +73,7 @@ def show(browser, tmp_path):
 
 
 def test_it_draws_tokens_features_and_predictions(show):
-    shown = show(PromptView(striker(), tokens_selected=[4]))
+    shown = show(PromptView(striker(), hide_dense=True, tokens_selected=[4]))
     assert shown.page.locator(".wb-tok").all_text_contents() == list(striker().tokens)
     assert shown.refs() == ["resid_post.2/417", "resid_post.2/88", "resid_post.2/902"]
     assert shown.rows().nth(0).locator("td").all_text_contents()[1:5] == [
@@ -87,7 +87,7 @@ def test_it_draws_tokens_features_and_predictions(show):
 
 
 def test_strength_is_the_alpha_of_one_hue(show):
-    shown = show(PromptView(striker()))
+    shown = show(PromptView(striker(), hide_dense=True))
     strong = shown.token(4).evaluate("e => e.style.background")
     weak = shown.token(1).evaluate("e => e.style.background")
     alpha = [float(re.search(r"([\d.]+)\)$", text)[1]) for text in (strong, weak)]
@@ -122,7 +122,7 @@ def test_words_without_spaces_of_their_own_get_gaps(show):
 
 
 def test_clicking_dragging_shift_and_control_brush_tokens(show):
-    shown = show(PromptView(striker()))
+    shown = show(PromptView(striker(), hide_dense=True))
     page = shown.page
     shown.token(4).click()
     assert "selected 4 ·" in shown.status()
@@ -144,7 +144,7 @@ def test_clicking_dragging_shift_and_control_brush_tokens(show):
 
 
 def test_the_keyboard_alone_does_all(show):
-    shown = show(PromptView(striker(), focus=0))
+    shown = show(PromptView(striker(), hide_dense=True, focus=0))
     page = shown.page
     page.locator(".wb-tok[data-at='0']").focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight", " "):
@@ -174,7 +174,7 @@ def test_the_keyboard_alone_does_all(show):
 
 
 def test_every_control_has_a_name(show):
-    shown = show(PromptView(striker()))
+    shown = show(PromptView(striker(), hide_dense=True))
     names = shown.page.evaluate(
         """() => [...document.querySelectorAll('button, select, input, textarea, [tabindex]')]
           .map(e => [e.tagName, e.getAttribute('aria-label') || e.labels?.[0]?.textContent
@@ -185,7 +185,7 @@ def test_every_control_has_a_name(show):
 
 
 def test_hovering_shows_every_figure_of_a_token(show):
-    shown = show(PromptView(striker()))
+    shown = show(PromptView(striker(), hide_dense=True))
     shown.token(4).hover()
     text = shown.card().text_content()
     for part in ("position4 of 7", "token id104", "nats", "417", "6.42", "Kestrel"):
@@ -246,14 +246,14 @@ def test_the_table_is_the_one_python_gives(show, name):
 
 
 def test_another_sae_is_in_the_page_too(show):
-    shown = show(PromptView(striker()))
+    shown = show(PromptView(striker(), hide_dense=True))
     shown.page.locator("select[aria-label=SAE]").select_option("attn_out.1")
     shown.page.wait_for_function("document.body.textContent.includes('attn_out.1/5')")
     assert shown.refs() == ["attn_out.1/5", "attn_out.1/9"]
 
 
 def test_a_long_text_draws_only_the_rows_in_sight(show):
-    view = PromptView(long())
+    view = PromptView(long(), hide_dense=True)
     shown = show(view)
     count = len(view.table)
     assert count > 1500
@@ -264,7 +264,7 @@ def test_a_long_text_draws_only_the_rows_in_sight(show):
 
 
 def test_copied_code_gives_the_same_view(show):
-    view = PromptView(striker())
+    view = PromptView(striker(), hide_dense=True)
     shown = show(view)
     shown.token(4).click()
     shown.rows().nth(1).click()
@@ -275,7 +275,7 @@ def test_copied_code_gives_the_same_view(show):
     class Session:
         def read(self, text):
             assert text == view.reading.text
-            return type("Read", (), {"view": lambda self: PromptView(striker())})()
+            return type("Read", (), {"view": lambda self: PromptView(striker(), hide_dense=True)})()
 
     opened = []
     module = type("wb", (), {"open": staticmethod(lambda name: opened.append(name) or Session())})
@@ -290,7 +290,7 @@ def test_copied_code_gives_the_same_view(show):
 
 
 def test_provenance_is_one_hover_or_key_away(show):
-    shown = show(PromptView(striker()))
+    shown = show(PromptView(striker(), hide_dense=True))
     badge = shown.page.locator(".wb-badge")
     badge.hover()
     for part in ("0123456789abcdef", "bos True", "topk, 1,024 features", "needs the notebook"):
@@ -306,7 +306,7 @@ def test_provenance_is_one_hover_or_key_away(show):
 
 @pytest.mark.parametrize("scripts", [True, False])
 def test_hostile_text_is_only_text(show, scripts):
-    shown = show(PromptView(hostile(), hide_dense=False), scripts=scripts)
+    shown = show(PromptView(hostile()), scripts=scripts)
     page = shown.page
     if scripts:
         for at in range(len(HOSTILE) + 1):
@@ -327,7 +327,7 @@ def test_hostile_text_is_only_text(show, scripts):
 
 def test_markup_that_slipped_in_could_not_run(show):
     """The page's policy is a second wall: what a bug let through neither runs nor connects."""
-    shown = show(PromptView(striker()))
+    shown = show(PromptView(striker(), hide_dense=True))
     shown.page.evaluate(
         """() => {
           const bad = document.createElement('div');
@@ -407,7 +407,7 @@ CONTRAST = """() => {
 
 
 def test_the_page_has_a_switch_for_light_and_dark(show):
-    shown = show(PromptView(striker()), scheme="light")
+    shown = show(PromptView(striker(), hide_dense=True), scheme="light")
     page = shown.page
     before = page.evaluate("getComputedStyle(document.querySelector('.wb')).backgroundColor")
     page.get_by_text("Light or dark").click()
@@ -423,14 +423,14 @@ def test_empty_states_are_words(show):
     empty = show(PromptView(reading((), (sae_reading("a", {}),), text=""))).page
     assert "The text has no tokens" in empty.locator(".wb-body").text_content()
     dense = sae_reading("a", {1: {1: 2.0}}, density={1: 0.5})
-    shown = show(PromptView(reading(("<s>", "x"), (dense,))))
+    shown = show(PromptView(reading(("<s>", "x"), (dense,)), hide_dense=True))
     assert 'Untick "hide dense"' in shown.page.locator(".wb-main").text_content()
     shown.page.locator("input[type=checkbox]").uncheck()
     assert shown.refs() == ["a/1"]
 
 
 def test_a_page_of_another_version_says_so_above_its_table(browser, tmp_path):
-    path = PromptView(striker()).to_html(tmp_path / "view.html")
+    path = PromptView(striker(), hide_dense=True).to_html(tmp_path / "view.html")
     path.write_text(path.read_text().replace('"version":1,"view"', '"version":9,"view"'))
     page = browser.new_page()
     page.goto(path.as_uri())

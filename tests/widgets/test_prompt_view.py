@@ -25,7 +25,7 @@ def refs(*indices: int) -> FeatureSet:
 
 
 def test_it_opens_on_the_first_sae_and_the_last_token():
-    view = PromptView(striker())
+    view = PromptView(striker(), hide_dense=True)
     assert (view.sae, view.sort, view.hide_dense, view.focus) == (
         "resid_post.2",
         "selected",
@@ -37,7 +37,7 @@ def test_it_opens_on_the_first_sae_and_the_last_token():
 
 
 def test_brushing_tokens_selects_the_features_on_screen_there():
-    view = PromptView(striker())
+    view = PromptView(striker(), hide_dense=True)
     view.set_state({"tokens_selected": [4]})
     assert view.selection == refs(417, 88, 902)
     view.hide_dense = False
@@ -50,7 +50,7 @@ def test_brushing_tokens_selects_the_features_on_screen_there():
 
 
 def test_picked_features_are_the_selection_before_brushed_tokens():
-    view = PromptView(striker())
+    view = PromptView(striker(), hide_dense=True)
     view.set_state({"tokens_selected": [4], "features_picked": ["resid_post.2/88"]})
     assert view.selection == refs(88)
     view.features_picked = []
@@ -58,7 +58,7 @@ def test_picked_features_are_the_selection_before_brushed_tokens():
 
 
 def test_setting_the_selection_picks():
-    view = PromptView(striker())
+    view = PromptView(striker(), hide_dense=True)
     view.selection = refs(13, 417)
     assert view.features_picked == ["resid_post.2/13", "resid_post.2/417"]
     view.selection = FeatureSet()
@@ -66,7 +66,7 @@ def test_setting_the_selection_picks():
 
 
 def test_observers_see_one_change_of_selection_per_brush():
-    view, seen = PromptView(striker()), []
+    view, seen = PromptView(striker(), hide_dense=True), []
     view.observe(lambda change: seen.append(change["new"]), "selection")
     view.set_state({"tokens_selected": [4]})
     assert seen == [refs(417, 88, 902)]
@@ -83,7 +83,7 @@ def test_observers_see_one_change_of_selection_per_brush():
     ],
 )
 def test_values_that_do_not_fit_are_refused_and_change_nothing(name, value, message):
-    view = PromptView(striker())
+    view = PromptView(striker(), hide_dense=True)
     before = view.state
     with pytest.raises(InputError, match=message):
         setattr(view, name, value)
@@ -92,18 +92,18 @@ def test_values_that_do_not_fit_are_refused_and_change_nothing(name, value, mess
 
 def test_sort_names_what_it_knows():
     with pytest.raises(traitlets.TraitError, match="density"):
-        PromptView(striker()).sort = "density"
+        PromptView(striker(), hide_dense=True).sort = "density"
 
 
 def test_another_sae_follows_with_its_own_table():
-    view = PromptView(striker(), sae="attn_out.1")
+    view = PromptView(striker(), hide_dense=True, sae="attn_out.1")
     assert list(view.table["feature"]) == ["attn_out.1/5", "attn_out.1/9"]
     assert view._initial["first"]["sae"] == "attn_out.1"
     assert view.records() == [("sae", {"name": "resid_post.2"})]
 
 
 def test_two_views_compose_and_link():
-    left, right = PromptView(striker()), PromptView(striker())
+    left, right = PromptView(striker(), hide_dense=True), PromptView(striker(), hide_dense=True)
     box = ipywidgets.VBox([ipywidgets.HBox([left]), right])
     assert box.children[1] is right
     traitlets.link((left, "tokens_selected"), (right, "tokens_selected"))
@@ -116,7 +116,7 @@ def test_two_views_compose_and_link():
 
 
 def test_a_new_reading_replaces_the_text_and_keeps_the_choice_of_sae():
-    view = PromptView(striker(), sae="attn_out.1", tokens_selected=[4])
+    view = PromptView(striker(), hide_dense=True, sae="attn_out.1", tokens_selected=[4])
     other = reading(("<s>", "A", " word"), striker().saes[:1])
     view.reading = other
     assert (view.sae, view.tokens_selected, view.focus) == ("resid_post.2", [], 2)
@@ -216,7 +216,7 @@ def test_hostile_text_stays_text_in_the_page():
 
 
 def test_the_page_may_connect_to_nothing_and_run_only_its_own_script(tmp_path):
-    path = PromptView(striker()).to_html(tmp_path / "view.html")
+    path = PromptView(striker(), hide_dense=True).to_html(tmp_path / "view.html")
     page = path.read_text(encoding="utf-8")
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
     assert "default-src &#x27;none&#x27;" in policy
@@ -228,7 +228,7 @@ def test_the_page_may_connect_to_nothing_and_run_only_its_own_script(tmp_path):
 
 
 def test_a_snapshot_answers_for_every_sae_but_cannot_read():
-    data = PromptView(striker(), tokens_selected=[4]).snapshot()
+    data = PromptView(striker(), hide_dense=True, tokens_selected=[4]).snapshot()
     assert data["state"]["tokens_selected"] == [4]
     assert [r["params"] for r in data["records"]] == [{"name": "attn_out.1"}]
     assert data["initial"]["can_read"] is False
@@ -236,7 +236,7 @@ def test_a_snapshot_answers_for_every_sae_but_cannot_read():
 
 
 def test_reading_other_text_needs_a_session():
-    view = PromptView(striker())
+    view = PromptView(striker(), hide_dense=True)
     sent = []
     view.send = lambda content, buffers=None: sent.append(content)
     view._receive(view, {"id": "a-1", "kind": "read", "params": {"text": "x"}}, [])
@@ -276,7 +276,7 @@ def test_the_self_check_does_not_compare_other_tokens():
 
 
 def test_provenance_says_what_the_numbers_rest_on():
-    told = PromptView(striker())._initial["provenance"]
+    told = PromptView(striker(), hide_dense=True)._initial["provenance"]
     assert told["summary"] == "demo · BOS once · 7 tokens"
     facts = dict(map(tuple, told["facts"]))
     assert facts["Fingerprint"] == "0123456789abcdef"

@@ -68,7 +68,7 @@ class PromptView(View):
 
     sae = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     sort = traitlets.Enum(SORTS, "selected").tag(sync=True)
-    hide_dense = traitlets.Bool(True).tag(sync=True)
+    hide_dense = traitlets.Bool(False).tag(sync=True)
     tokens_selected = traitlets.List(traitlets.Int()).tag(sync=True)
     features_picked = traitlets.List(traitlets.Unicode()).tag(sync=True)
     focus = traitlets.Int(0).tag(sync=True)

@@ -73,6 +73,8 @@ export class FeatureTable {
         : state.sort === "max"
           ? "Largest activation at any token that is not special"
           : (COLUMNS[3]?.[3] ?? "");
+    // Without a single label the room goes to what the features raise.
+    this.#grid.classList.toggle("wb-unlabelled", state.table.data.labels.every((label) => label === null));
     this.#grid.setAttribute("aria-rowcount", String(state.rows.length + 1));
     const hadFocus = this.#body.contains(document.activeElement);
     this.#list.reset(state.rows.length);
