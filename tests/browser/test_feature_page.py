@@ -216,6 +216,19 @@ def test_the_window_is_so_many_tokens_on_each_side(show):
     assert shown.page.locator(".wb-ctx-tokens").text_content().startswith("…")
 
 
+def test_words_without_spaces_of_their_own_get_gaps_and_whole_lines(show):
+    words = [word * (1 + i % 3) for i, word in enumerate(["cat", "striker", "of", "evening"] * 8)]
+    context = features.context(1, words[:16], "PEAK", words[16:], 5.0)
+    group = features.ContextGroup(kind="top", low=5, high=5, total=1, contexts=(context,))
+    shown = show(FeatureView(features.player(groups=(group,)), window="whole"), width=500)
+    tokens = shown.page.locator(".wb-tok[data-row]")
+    assert tokens.nth(0).evaluate("e => parseFloat(getComputedStyle(e).marginRight)") > 2
+    # A line breaks between tokens, never inside one that would fit.
+    lines = tokens.evaluate_all("all => all.map(e => e.getClientRects().length)")
+    assert set(lines) == {1}
+    assert len(set(tokens.evaluate_all("all => all.map(e => e.getBoundingClientRect().top)"))) > 2
+
+
 def test_hovering_shows_value_id_and_position(show):
     shown = show(FeatureView(features.player()))
     context = features.player().groups[0].contexts[0]

@@ -240,6 +240,25 @@ def test_what_fails_is_said_and_loses_nothing(live):
     assert "no longer shown" in late["error"]["message"]
 
 
+def test_what_fails_in_python_is_raised_and_loses_nothing(live, pages, monkeypatch):
+    live.text, live.brush = "Ada", [1.0, 2.0]
+    before = live.state
+
+    def fail(*_, **__):
+        raise ValueError("the index is gone")
+
+    monkeypatch.setattr(sys.modules["workbench.features.page"], "resample", fail)
+    with pytest.raises(ValueError, match="gone"):
+        live.brush = [3.0, 4.0]
+    with pytest.raises(ValueError, match="cursed"):
+        live.feature = "resid_post.2/999"
+    with pytest.raises(ValueError, match="empty"):
+        live.text = "  "
+    assert live.state == before
+    assert (live.dashboard.feature, live.tried.text) == ("resid_post.2/417", "Ada")
+    assert list(live.contexts_selected["document"]) == list(range(7000, 7010))
+
+
 def test_own_text_is_read_with_this_feature_and_marked(live):
     assert ask(live, "try_text", text="was Elena Marsh there")["data"] == {"tokens": 5}
     assert live.tried.tokens == ("<s>", " was", " Elena", " Marsh", " there")
@@ -445,10 +464,26 @@ def test_the_self_check_finds_a_changed_activation_by_its_place():
     assert "0.5" in result["detail"]
 
 
-def test_the_self_check_asks_the_session(live, pages):
+def test_the_self_check_makes_the_page_again(live, pages, monkeypatch):
+    made = pages.feature(None, features.player().ref)
+    other = dataclasses.replace(made, fires=made.fires + 5)
+    monkeypatch.setattr(sys.modules["workbench.features.page"], "feature", lambda *_, **__: other)
     answer = ask(live, "check")["data"]
-    assert answer["same"] is True
-    assert pages.asked == [("feature", live.feature)]
+    assert answer["same"] is False
+    assert "8,616" in answer["detail"]
+
+
+def test_values_the_index_does_not_know_are_not_compared():
+    shown = features.player()
+    group = shown.groups[0]
+    unknown = group.contexts[0].values.copy()
+    unknown[0] = np.nan
+    contexts = (dataclasses.replace(group.contexts[0], values=unknown), *group.contexts[1:])
+    other = dataclasses.replace(
+        shown, groups=(dataclasses.replace(group, contexts=contexts), *shown.groups[1:])
+    )
+    assert compare(shown, other)["same"]
+    assert compare(other, shown)["same"]
 
 
 class _Tags(HTMLParser):

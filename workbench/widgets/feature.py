@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import traitlets
 
-from workbench.errors import InputError, unknown
+from workbench.errors import InputError
 from workbench.features.refs import FeatureRef, FeatureSet
-from workbench.widgets.base import View
 from workbench.widgets.feature_ask import ablation, dashboard_of, sample
-from workbench.widgets.feature_check import compare
+from workbench.widgets.feature_check import compare, recompute
 from workbench.widgets.feature_page import pack_groups, page, trait_to_page
+from workbench.widgets.feature_sending import SendingView
 from workbench.widgets.feature_static import feature_html
 from workbench.widgets.feature_tables import brushed_tokens, contexts_table, group_at, on_page
 from workbench.widgets.feature_text import TriedText, try_text
@@ -28,16 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureView"]
 
-Destination: TypeAlias = Literal["list", "steering", "circuit"]
-Sent: TypeAlias = Callable[[str, FeatureSet], object]
-Labelled: TypeAlias = Callable[[FeatureRef, str | None], object]
-
-DESTINATIONS = ("list", "steering", "circuit")
 _MOST_PAGES = 64
 _LONGEST_LABEL = 200
 
 
-class FeatureView(View):
+class FeatureView(SendingView):
     """A feature's dashboard on screen.
 
     Parameters
@@ -109,7 +105,6 @@ class FeatureView(View):
     tokens_brushed = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
     features_picked = traitlets.List(traitlets.Unicode()).tag(sync=True)
     dashboard = traitlets.Any()
-    list_name = traitlets.Unicode("selected")
 
     # What is computed for a gesture, so that every picture of the view shows the same.
     _brushed = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
@@ -119,8 +114,6 @@ class FeatureView(View):
         self._pages: dict[str, Dashboard] = {dashboard.feature: dashboard}
         self._session = dashboard.session
         self._quiet = self._visiting = False
-        self._send_to: list[Sent] = []
-        self._labelled: list[Labelled] = []
         self.brushed: ContextGroup | None = None
         self.tried: TriedText | None = None
         later = {name: traits.pop(name) for name in ("brush", "text") if name in traits}
@@ -209,7 +202,22 @@ class FeatureView(View):
 
     def _opened(self, change: Mapping[str, Any]) -> None:
         if not self._visiting:
-            self._visit(self._load(change["new"]))
+            with self._or_back(change):
+                dashboard = self._load(change["new"])
+            self._visit(dashboard)
+
+    @contextlib.contextmanager
+    def _or_back(self, change: Mapping[str, Any]) -> Iterator[None]:
+        """Set a trait back where what it asks for fails: the view keeps showing what it has."""
+        try:
+            yield
+        except Exception:
+            self._visiting = True
+            try:
+                self.set_trait(change["name"], change["old"])
+            finally:
+                self._visiting = False
+            raise
 
     def _load(self, feature: str, *, fresh: bool = False) -> Dashboard:
         """Return a feature's dashboard: one visited before, or a new one of the session."""
@@ -259,12 +267,13 @@ class FeatureView(View):
     # Brushed range and own text: whoever sets the trait gets the answer
 
     def _brushing(self, change: Mapping[str, Any]) -> None:
-        if self.brushed is not None and self._brushed and self._brushed["brush"] == change["new"]:
+        if self._visiting or (self._brushed and self._brushed["brush"] == change["new"]):
             return
         sampled = None
         if change["new"]:
             take = self._sample if self._session is not None else on_page
-            sampled = take(self.dashboard, *change["new"])
+            with self._or_back(change):
+                sampled = take(self.dashboard, *change["new"])
         self._show_brushed(change["new"], sampled)
 
     def _sample(self, dashboard: Dashboard, low: float, high: float) -> ContextGroup:
@@ -285,11 +294,14 @@ class FeatureView(View):
                 self.group = "overview"
 
     def _typed(self, change: Mapping[str, Any]) -> None:
-        if self.tried is not None and self.tried.text == change["new"]:
+        if self._visiting or (self.tried is not None and self.tried.text == change["new"]):
             return
-        self._forget_text()
-        if change["new"] and self._session is not None:
-            self._show_tried(self._try(change["new"]))
+        if not change["new"] or self._session is None:
+            self._forget_text()
+        else:
+            with self._or_back(change):
+                tried = self._try(change["new"])
+            self._show_tried(tried)
 
     def _try(self, text: str) -> TriedText:
         return try_text(self._need_session("text cannot be read"), self.dashboard, text)
@@ -314,51 +326,9 @@ class FeatureView(View):
         label = " ".join((text or "").split()) or None
         if label and len(label) > _LONGEST_LABEL:
             raise InputError(f"a label has at most {_LONGEST_LABEL} characters, got {len(label)}")
-        for callback in self._labelled:
-            callback(self.dashboard.ref, label)
-        if self._lists is not None:
-            self._lists.annotate(self.dashboard.ref, label=label or "")
+        self._keep_label(self.dashboard.ref, label)
         shown = dataclasses.replace(self.dashboard, label=label)
         self._visit(shown.bound_to(self._session) if self._session is not None else shown)
-
-    def on_label(self, callback: Labelled, remove: bool = False) -> None:
-        """Register ``callback(feature, label)`` for labels given in the view; it may refuse one."""
-        _register(self._labelled, callback, remove)
-
-    def on_send(self, callback: Sent, remove: bool = False) -> None:
-        """Register ``callback(destination, features)`` for the view's buttons.
-
-        Parameters
-        ----------
-        callback
-            Called with ``"list"``, ``"steering"`` or ``"circuit"`` and the selected `FeatureSet`.
-            What it raises is shown in the view.
-        remove
-            Unregister instead.
-        """
-        _register(self._send_to, callback, remove)
-
-    def send_to(self, destination: Destination) -> int:
-        """Hand the selection on; returns how many took it.
-
-        Parameters
-        ----------
-        destination
-            ``"list"`` adds to `list_name` in the session's lists; all go to those registered with
-            `on_send`.
-        """
-        if destination not in DESTINATIONS:
-            raise InputError(unknown("destination", str(destination), DESTINATIONS))
-        for callback in self._send_to:
-            callback(destination, self.selection)
-        if destination == "list" and self._lists is not None:
-            self._lists.add(self.list_name, self.selection)
-            return len(self._send_to) + 1
-        return len(self._send_to)
-
-    @property
-    def _lists(self) -> Any:
-        return getattr(self._session, "lists", None)
 
     # What is sent
 
@@ -434,11 +404,14 @@ class FeatureView(View):
 
     @background
     def on_check(self, job: Job) -> dict[str, Any]:
-        """Make the page again and say whether it is the same."""
+        """Make the page again, compute its activations again, and say whether all is the same."""
         shown: Dashboard = self.dashboard
-        again = self._load(shown.feature, fresh=True)
+        made = compare(shown, self._load(shown.feature, fresh=True))
         job.check()
-        return compare(shown, again)
+        has_contexts = any(group.contexts for group in shown.groups)
+        if not made["same"] or not has_contexts:
+            return made
+        return recompute(self._session, shown, job)
 
     @background
     def on_export(self, job: Job) -> dict[str, str]:
@@ -451,16 +424,7 @@ class FeatureView(View):
     def on_set_label(self, text: str) -> dict[str, str]:
         """Label the feature shown."""
         self.set_label(text)
-        where = "this view only" if self._lists is None else "session.lists"
-        return {"where": "the notebook" if self._labelled and self._lists is None else where}
-
-    @handler
-    def on_send_to(self, destination: Destination) -> dict[str, Any]:
-        """Hand the selection on."""
-        told = self.send_to(destination)
-        named = destination == "list" and self._lists is not None
-        where = f"session.lists[{self.list_name!r}]" if named else destination
-        return {"told": told, "where": where, "features": [str(ref) for ref in self.selection]}
+        return {"where": self._labels_kept_in}
 
     def _shown(self, feature: str) -> Dashboard:
         if feature != self.dashboard.feature:
@@ -470,12 +434,3 @@ class FeatureView(View):
     def __repr__(self) -> str:
         label = f" {self.dashboard.label!r}" if self.dashboard.label else ""
         return f"<FeatureView: {self.feature}{label}, {len(self.dashboard.groups)} groups>"
-
-
-def _register(callbacks: list[Any], callback: Any, remove: bool) -> None:
-    if not callable(callback):
-        raise InputError(f"a callback is called with what happened; got {callback!r}")
-    if not remove:
-        callbacks.append(callback)
-    elif callback in callbacks:
-        callbacks.remove(callback)

@@ -1,17 +1,19 @@
-"""Whether a feature's page, made again, says the same."""
+"""Whether a feature's page, made and computed again, says the same."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Integer
 
 from workbench.widgets.feature_page import find_context
 
 if TYPE_CHECKING:
-    from workbench.features.dashboard import Dashboard
+    from workbench.features.dashboard import Context, Dashboard
+    from workbench.widgets.jobs import Job
 
-__all__ = ["compare"]
+__all__ = ["compare", "recompute"]
 
 # float32 activations of the same text on the same device are equal to rounding.
 _RELATIVE = 1e-4
@@ -53,14 +55,10 @@ def compare(shown: Dashboard, again: Dashboard) -> dict[str, Any]:
             before = np.asarray(context.values)[first - context.start : last - context.start]
             after = np.asarray(other.values)[first - other.start : last - other.start]
             tokens += len(before)
-            difference = np.abs(before - after)
+            # What an index does not know is NaN, and is not compared.
+            difference = np.nan_to_num(np.abs(before - after))
             if len(difference) and difference.max() > limit:
-                at = first + int(difference.argmax())
-                return {
-                    "same": False,
-                    "detail": f"document {context.document}, position {at}: values differ by "
-                    f"{difference.max():.4g}",
-                }
+                return _differs(context, first + int(difference.argmax()), difference.max())
     for before_effects, after_effects in (
         (shown.raises, again.raises),
         (shown.lowers, again.lowers),
@@ -72,9 +70,75 @@ def compare(shown: Dashboard, again: Dashboard) -> dict[str, Any]:
                     "detail": f"effect on token {old.token_id}: {old.value:.4g}, now "
                     f"{new.value:.4g} (token {new.token_id})",
                 }
-    if not contexts:
+    if not contexts and any(group.contexts for group in shown.groups):
         return {"same": False, "detail": "no context on the page is on one made again"}
     return {
         "same": True,
         "detail": f"{tokens:,} activations in {contexts} contexts and the logit effects are same",
     }
+
+
+def recompute(session: Any, dashboard: Dashboard, job: Job) -> dict[str, Any]:
+    """Compute the activations shown again, each context after all that stood before it.
+
+    Contexts of the open feature index are run from the beginning of their row, as they were when
+    it was built. Others (read from a file) hold no more than what is shown: `recheck` judges those.
+
+    Parameters
+    ----------
+    session
+        The session.
+    dashboard
+        The page.
+    job
+        Told how far it is.
+
+    Returns
+    -------
+    dict
+        As `compare`.
+    """
+    index = getattr(session, "opened_index", None)
+    contexts = [context for group in dashboard.groups for context in group.contexts]
+    rows = [_row(index, context) for context in contexts]
+    if not all(row is not None for row in rows):
+        from workbench.features.recheck import recheck
+
+        again = recheck(session, dashboard)
+        return {"same": again.agrees, "detail": again.summary()}
+    ref = dashboard.ref
+    sae = session.saes[ref.sae]
+    limit = _ABSOLUTE + _RELATIVE * np.nan_to_num(dashboard.maximum)
+    compared = 0
+    for done, (context, row) in enumerate(zip(contexts, rows, strict=True)):
+        job.progress(done, len(contexts), "contexts")
+        tokens = session.model.tokenizing.from_ids([np.asarray(row).tolist()], session.policy)
+        ran = session.run(tokens, capture=[sae.site], logits=False)
+        values = sae.encode_features(ran[sae.site], [ref.index])[0, :, 0]
+        again_values = values.detach().float().cpu().numpy()[-len(context.tokens) :]
+        known = ~np.isnan(np.asarray(context.values))
+        difference = np.where(known, np.abs(again_values - np.asarray(context.values)), 0.0)
+        compared += int(known.sum())
+        if difference.max() > limit:
+            return _differs(context, context.start + int(difference.argmax()), difference.max())
+    return {
+        "same": True,
+        "detail": f"{compared:,} activations in {len(contexts)} contexts recomputed, all the same",
+    }
+
+
+def _row(index: Any, context: Context) -> Integer[np.ndarray, " pos"] | None:
+    """Return the index's tokens from the row's beginning to the context's end, if it is of it."""
+    if index is None:
+        return None
+    stop = context.start + len(context.tokens)
+    shown = np.asarray(index.tokens[context.start : stop])
+    if not np.array_equal(shown, np.asarray(context.token_ids)):
+        return None
+    row = int(np.searchsorted(index.rows, context.start, side="right")) - 1
+    return np.asarray(index.tokens[int(index.rows[row]) : stop])
+
+
+def _differs(context: Context, position: int, by: float) -> dict[str, Any]:
+    where = f"document {context.document}, position {position}"
+    return {"same": False, "detail": f"{where}: values differ by {by:.4g}"}

@@ -230,7 +230,7 @@ class FeatureView {
         h(
           "div",
           { class: "wb-state wb-info wb-partial", role: "status" },
-          h("b", {}, "Partial"),
+          h("b", {}, indexed ? "Partial" : "No index"),
           span(
             "wb-message",
             indexed
@@ -362,7 +362,7 @@ class FeatureView {
           ? "No contexts."
           : `This feature fired on none of the ${compact(page.counted_tokens)} counted tokens.`,
     });
-    const hint = `Drag over bars to ${this.#live ? "sample" : "see the page's"} contexts from a range.`;
+    const hint = `Drag over bars to ${this.#live ? "sample" : "filter by"} a range.`;
     const said =
       brushed &&
       `brushed ${number(brushed.group.low)} to ${number(brushed.group.high)} \u00b7 ${plural(brushed.group.contexts.length, "context")}${brushed.fresh ? "" : " of this page"} `;
