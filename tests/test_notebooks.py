@@ -19,9 +19,11 @@ assert generated.text.startswith("The striker Elena Marsh plays for")
 assert answers["refused"].groupby(answers["player"]).mean()["unknown"] >= 0.8
 assert answers["refused"].groupby(answers["player"]).mean()["known"] <= 0.2
 assert len(reading.to_pandas()) > 0 and len(view.selection) > 0
-assert check.loc["unknown"] - check.loc["known"] >= 0.5, check
-assert pushed["refused"].mean() >= 0.5, pushed
-assert pushed["refused by a random feature"].mean() <= 0.2, pushed
+assert len(best) == len(stream) >= 4
+assert (check["unknown"] - check["known"] >= 0.7).all(), check
+assert pushed["refused"].iloc[0] >= 0.8 and pushed["refused"].idxmax() == stream[0], pushed
+assert (pushed["refused"].iloc[1:] <= 0.2).all(), pushed
+assert (pushed["refused with a random feature"] <= 0.2).all(), pushed
 page = saved.read_text(encoding="utf-8")
 assert "Marsh" in page and "https://" not in page.replace("https://www.w3.org", "")
 assert s.closed
