@@ -1,4 +1,4 @@
-"""One Chromium per test process, and one JupyterLab where a test asks for it."""
+"""One Chromium per test module, and one JupyterLab per process where a test asks for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("browser"))
 
 
-@pytest.fixture(scope="session")
+# Playwright keeps an event loop running in this thread while it is open; it is closed after each
+# module, so that other tests of the process find the thread as they expect it.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     """A headless Chromium."""
     executable = chromium.require()
@@ -32,8 +34,9 @@ def browser() -> Iterator[object]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, browser: object) -> Iterator[lab.Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Server]:
     """A JupyterLab server."""
+    chromium.require()
     with lab.serving(tmp_path_factory.mktemp("lab")) as running:
         yield running
 
