@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.errors import InputError, SaeError
 from workbench.features.index import disk, manifest
 from workbench.features.index.assemble import preview_of
 from workbench.features.index.batching import find_batch_tokens
-from workbench.features.index.build import IndexBuild, LocalEngine
+from workbench.features.index.build import Engine, IndexBuild, LocalEngine
 from workbench.features.index.corpus import as_corpus
 from workbench.features.index.progress import Progress
 from workbench.features.index.queries import FeatureIndex
@@ -48,6 +48,8 @@ def index(
     long: Documents = "split",
     policy: TokenPolicy | None = None,
     settings: IndexSettings | None = None,
+    engine: Literal["local", "ray"] = "local",
+    workers: int | None = None,
     batch_tokens: int | None = None,
     part_tokens: int | None = None,
     progress: bool | Callable[[Progress], None] = True,
@@ -85,6 +87,11 @@ def index(
         Token policy; the session's own where None.
     settings
         What is kept per feature.
+    engine
+        ``"local"``, or ``"ray"``: the same parts on a Ray cluster, to the same bytes where its
+        machines compute alike.
+    workers
+        Parts scanned at once by Ray; None for as many as the cluster has room for.
     batch_tokens
         Most tokens in a pass; found for the device where None.
     part_tokens
@@ -146,7 +153,7 @@ def index(
         rows=rows,
         settings=kept,
         limit=tokens,
-        engine=lambda size: LocalEngine(Scanner(session.model, chosen, kept, size)),
+        engine=_engine(session, chosen, kept, engine, workers),
         batch_tokens=lambda: batch_tokens or find_batch_tokens(session.model, chosen, rows.context),
         show=progress,
     )
@@ -190,6 +197,22 @@ def _context(session: Session, corpus: Corpus, saes: Sequence[Sae], context: int
     trained = [sae.config.metadata.get("context_size") for sae in saes]
     given = [size for size in trained if isinstance(size, int) and size > 1]
     return min(most, _CONTEXT, *given)
+
+
+def _engine(
+    session: Session,
+    saes: Sequence[Sae],
+    settings: IndexSettings,
+    name: str,
+    workers: int | None,
+) -> Callable[[int], Engine]:
+    if name == "local":
+        return lambda size: LocalEngine(Scanner(session.model, saes, settings, size))
+    if name == "ray":
+        from workbench.features.index.ray_engine import RayEngine
+
+        return lambda size: RayEngine(session, saes, settings, size, workers=workers)
+    raise InputError(f"engine must be 'local' or 'ray', got {name!r}")
 
 
 def open_index(path: str | Path, session: Session | None = None) -> FeatureIndex:
