@@ -166,6 +166,22 @@ def test_the_plot_shows_the_activations(reading):
     assert np.nanmax(np.array(heat.z)[0][~reading.special]) == pytest.approx(part.value[here].max())
 
 
+def test_a_conversation_is_kept_and_read_again(session):
+    from workbench.widgets.prompt import PromptView
+    from workbench.widgets.prompt_code import reproduction
+
+    talk = [{"role": "user", "content": "was the cat old?"}]
+    reading = session.read(talk, "resid_post.1")
+    assert reading.messages == tuple(talk)
+    assert "was the cat old?" in reading.text
+    assert reading.special[-1]
+    again = PromptView(reading)._read_again(list(reading.messages))
+    assert again.token_ids.tolist() == reading.token_ids.tolist()
+    said = reproduction(reading)["conversation"]
+    assert eval(said) == talk
+    assert reproduction(session.read(TEXT, "resid_post.1"))["conversation"] is None
+
+
 def test_provenance_says_what_was_read(session, reading):
     provenance = reading.provenance
     assert provenance.model == "tiny"

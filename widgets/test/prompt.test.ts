@@ -94,7 +94,7 @@ describe("selections", () => {
 
 describe("copied code", () => {
   it("is the Python call that gives the same view", () => {
-    const text = code({ setup: ["import workbench as wb", 's = wb.open("demo")'], options: ", saes=[1]" }, {
+    const text = code({ setup: ["import workbench as wb", 's = wb.open("demo")'], conversation: null, options: ", saes=[1]" }, {
       text: 'a "quoted"\nline\\',
       sae: "resid_post.2",
       sort: "corrected",
@@ -116,5 +116,18 @@ describe("copied code", () => {
         "",
       ].join("\n"),
     );
+  });
+
+  it("reads a conversation as it was given", () => {
+    const messages = "[{'role': 'user', 'content': 'hello'}]";
+    const text = code({ setup: [], conversation: messages, options: "" }, {
+      text: "<bos> hello",
+      sae: null,
+      sort: "max",
+      hideDense: true,
+      tokens: [],
+      picked: [],
+    });
+    expect(text.split("\n")[0]).toBe(`view = s.read(${messages}).view()`);
   });
 });

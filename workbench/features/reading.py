@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -84,7 +84,9 @@ class Reading(Result):
     Parameters
     ----------
     text
-        The text; for a conversation, its tokens joined.
+        The text; for a conversation, as the chat template writes it.
+    messages
+        The conversation, None for a plain text.
     tokens
         The tokens as a person reads them.
     token_ids
@@ -102,6 +104,7 @@ class Reading(Result):
     view_class: ClassVar[str | None] = "workbench.widgets.prompt:PromptView"
 
     text: str
+    messages: tuple[Mapping[str, str], ...] | None = None
     tokens: tuple[str, ...]
     token_ids: Int[np.ndarray, " pos"]
     special: Bool[np.ndarray, " pos"]
@@ -301,7 +304,8 @@ def read(
     log_prob, next_tokens = _predictions(model, ran, ids)
     return Reading(
         provenance=model.provenance(tokens.policy, saes=[sae.name for sae in chosen]),
-        text=text if isinstance(text, str) else "".join(tokens.strings[0]),
+        text=text if isinstance(text, str) else model.tokenizer.decode(ids),
+        messages=None if isinstance(text, str) else tuple(dict(said) for said in text),
         tokens=tokens.strings[0],
         token_ids=ids,
         special=tokens.special[0].numpy(),

@@ -57,7 +57,7 @@ class View(anywidget.AnyWidget):
 
     def initial(self) -> Mapping[str, Any]:
         """Return what the view needs for its first picture (JSON data with arrays)."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not say what it shows: define initial()")
 
     def records(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Return the requests (kind, params) that a snapshot answers by itself."""
@@ -65,7 +65,7 @@ class View(anywidget.AnyWidget):
 
     def static_html(self) -> str:
         """Return a table that stands in the view's place where no script runs. Escaped."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no static form: define static_html()")
 
     # State and data
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.features.reading import Reading, SaeReading
+    from workbench.model.tokens import Chat
 
 __all__ = ["PromptView"]
 
@@ -245,7 +246,7 @@ class PromptView(View):
     def on_check(self, job: Job) -> dict[str, Any]:
         """Recompute what is shown and say whether it is the same."""
         shown: Reading = self.reading
-        again = self._read_again(shown.text)
+        again = self._read_again(shown.messages or shown.text)
         job.check()
         return compare(shown, again)
 
@@ -255,7 +256,7 @@ class PromptView(View):
         job.check()
         return {"name": "prompt-view.html", "html": str(self.to_html())}
 
-    def _read_again(self, text: str) -> Reading:
+    def _read_again(self, text: str | Chat) -> Reading:
         reading: Reading = self.reading
         if reading.session is None:
             raise InputError("this reading is not bound to a session; read the text with s.read()")
@@ -288,7 +289,7 @@ def compare(shown: Reading, again: Reading) -> dict[str, Any]:
     if not np.array_equal(shown.token_ids, again.token_ids):
         raise InputError(
             f"reading the text again gives {len(again.tokens)} tokens that are not the "
-            f"{len(shown.tokens)} shown (a conversation, or another tokenizer): nothing to compare"
+            f"{len(shown.tokens)} shown (another tokenizer): nothing to compare"
         )
     compared, worst, where = 0, 0.0, ""
     for old, new in zip(shown.saes, again.saes, strict=True):

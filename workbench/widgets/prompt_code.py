@@ -25,8 +25,8 @@ def reproduction(reading: Reading) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``setup``, lines that leave the session in ``s``; ``options``, what follows the text in
-        ``s.read(text...)``.
+        ``setup``, lines that leave the session in ``s``; ``conversation``, the messages read, as
+        Python, None where a plain text was; ``options``, what follows it in ``s.read(text...)``.
     """
     source = reading.provenance
     session = reading.session
@@ -43,7 +43,8 @@ def reproduction(reading: Reading) -> dict[str, Any]:
         options += _policy(source.token_policy, session.policy.to_dict())
     elif source.token_policy.get("chat"):
         options += ", policy=wb.TokenPolicy(chat=True)"
-    return {"setup": lines, "options": options}
+    spoken = None if reading.messages is None else repr([dict(said) for said in reading.messages])
+    return {"setup": lines, "conversation": spoken, "options": options}
 
 
 def _opened(session: Any) -> str:

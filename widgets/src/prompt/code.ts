@@ -12,8 +12,16 @@ export interface ViewState {
   picked: readonly string[];
 }
 
-export function code(start: { setup: readonly string[]; options: string }, state: ViewState): string {
-  const lines = [...start.setup, `view = s.read(${pythonString(state.text)}${start.options}).view()`];
+export interface Start {
+  setup: readonly string[];
+  /** The messages read, as Python; null where a plain text was. */
+  conversation: string | null;
+  options: string;
+}
+
+export function code(start: Start, state: ViewState): string {
+  const read = start.conversation ?? pythonString(state.text);
+  const lines = [...start.setup, `view = s.read(${read}${start.options}).view()`];
   if (state.sae !== null) lines.push(`view.sae = ${pythonString(state.sae)}`);
   lines.push(`view.sort = ${pythonString(state.sort)}`);
   lines.push(`view.hide_dense = ${state.hideDense ? "True" : "False"}`);

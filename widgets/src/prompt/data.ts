@@ -3,6 +3,7 @@
 // test compares the two.
 
 import type { NdArray } from "../store/arrays";
+import type { Start } from "./code";
 
 export type Sort = "selected" | "max" | "corrected";
 export const SORTS: Record<Sort, string> = {
@@ -26,7 +27,7 @@ export interface Reading {
   saes: SaeHead[];
   first: SaeData | null;
   provenance: { summary: string; facts: [string, string][] };
-  code: { setup: string[]; options: string };
+  code: Start;
   can_read: boolean;
 }
 
