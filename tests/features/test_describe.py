@@ -250,7 +250,9 @@ def test_statistics_find_the_rule(session, refs):
             raises=((" paws", 1.5),),
         )
         text = describe_by_statistics(evidence)
-        assert text.startswith(f"{expected} (100% of them fire, 100% of its activations)")
+        assert text.startswith(
+            f"{expected} (100% of them fire strongly, 100% of its strong activations)"
+        )
         assert text.endswith("; makes `paws` likelier")
         asked = Question(
             kind="simulation",

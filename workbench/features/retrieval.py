@@ -280,7 +280,7 @@ def _result(
         documents=found.documents.astype(np.int64),
         scores=found.scores,
         previews=tuple(
-            "".join(session.model.token_string(int(token)) for token in codes.preview(document))
+            str(session.tokenizer.decode(codes.preview(document).tolist()))
             for document in found.documents.tolist()
         ),
         contributions=tuple(contributions),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workbench.features.index.queries import FeatureIndex
     from workbench.session import Session
 
-__all__ = ["Evidence", "Excerpt", "TokenEffects", "gather"]
+__all__ = ["Evidence", "Excerpt", "TokenEffects", "gather", "readable"]
 
 TokenEffects = tuple[tuple[str, float], ...]
 """Tokens with the direct effect of one unit of the feature on their logits."""
@@ -128,8 +128,8 @@ def gather(
     positives: tuple[Excerpt, ...] = ()
     if not profile.dead:
         tests = _tests(index, ref, settings)
-        positives = tuple(_cut(one, settings, place) for one, place in tests)
-        train = _train(index, ref, settings, [one for one, _ in tests])
+        positives = tuple(_cut(session, one, settings, place) for one, place in tests)
+        train = _train(session, index, ref, settings, [one for one, _ in tests])
     half = settings.context_tokens // 2
     silent = index.silent(ref, settings.negatives, width=half, seed=settings.seed)
     return Evidence(
@@ -138,10 +138,29 @@ def gather(
         maximum=0.0 if profile.dead else float(profile.max),
         train=train,
         positives=positives,
-        negatives=tuple(_quiet(one) for one in silent),
+        negatives=tuple(_quiet(session, one) for one in silent),
         raises=tuple((effect.token, effect.value) for effect in raises),
         lowers=tuple((effect.token, effect.value) for effect in lowers),
     )
+
+
+def readable(session: Session, ids: Sequence[int] | np.ndarray) -> tuple[str, ...]:
+    """Return tokens that make the decoded text when joined.
+
+    Tokenizers of whole words put the spaces between tokens only when they decode. Tokens that are
+    not found in the decoded text (stray bytes) stay as a person reads them.
+    """
+    numbers = [int(token) for token in ids]
+    names = tuple(session.model.token_string(token) for token in numbers)
+    text, done, made = str(session.tokenizer.decode(numbers)), 0, []
+    for name in names:
+        at = text.find(name, done)
+        # Only white space may lie between one token and the next.
+        if at < 0 or text[done:at].strip():
+            return names
+        made.append(text[done : at + len(name)])
+        done = at + len(name)
+    return tuple(made)
 
 
 def _tests(
@@ -162,7 +181,11 @@ def _tests(
 
 
 def _train(
-    index: FeatureIndex, ref: FeatureRef, settings: DescribeSettings, tests: Sequence[Context]
+    session: Session,
+    index: FeatureIndex,
+    ref: FeatureRef,
+    settings: DescribeSettings,
+    tests: Sequence[Context],
 ) -> tuple[Excerpt, ...]:
     half, seed = settings.context_tokens // 2, settings.seed
     chosen: list[Context] = []
@@ -181,7 +204,7 @@ def _train(
         if not _overlaps(pool[slot], [*tests, *chosen]):
             chosen.append(pool[slot])
     chosen.sort(key=lambda context: -context.value)
-    return tuple(_cut(context, settings, -1) for context in chosen)
+    return tuple(_cut(session, context, settings, -1) for context in chosen)
 
 
 def _overlaps(context: Context, others: Sequence[Context]) -> bool:
@@ -193,13 +216,13 @@ def _overlaps(context: Context, others: Sequence[Context]) -> bool:
     )
 
 
-def _cut(context: Context, settings: DescribeSettings, quantile: int) -> Excerpt:
+def _cut(session: Session, context: Context, settings: DescribeSettings, quantile: int) -> Excerpt:
     """At most `context_tokens` tokens: a stretch around a token has one more where it is whole."""
     stop = min(len(context.token_ids), settings.context_tokens)
-    return _excerpt(context, 0, stop, quantile)
+    return _excerpt(session, context, 0, stop, quantile)
 
 
-def _quiet(context: Context) -> Excerpt:
+def _quiet(session: Session, context: Context) -> Excerpt:
     """Keep the part of a stretch in which the feature is known not to fire."""
     known = (context.values == 0) | context.special
     low = high = context.at
@@ -207,12 +230,12 @@ def _quiet(context: Context) -> Excerpt:
         low -= 1
     while high + 1 < len(known) and known[high + 1]:
         high += 1
-    return _excerpt(context, low, high + 1, -1)
+    return _excerpt(session, context, low, high + 1, -1)
 
 
-def _excerpt(context: Context, low: int, high: int, quantile: int) -> Excerpt:
+def _excerpt(session: Session, context: Context, low: int, high: int, quantile: int) -> Excerpt:
     return Excerpt(
-        tokens=context.tokens[low:high],
+        tokens=readable(session, context.token_ids[low:high]),
         token_ids=context.token_ids[low:high],
         values=context.values[low:high],
         document=context.document,

@@ -28,6 +28,7 @@ _RULES = {
     "earlier": "fires in text after {} has been seen",
 }
 _MOST_WORDS = 12
+_STRONG = 0.3
 _MOST_RAISED = 5
 _FREE_WORD = re.compile(r"[^\W\d_]{3,}")
 _COMMON = frozenset(
@@ -36,13 +37,17 @@ _COMMON = frozenset(
 
 
 def describe_by_statistics(evidence: Evidence) -> str:
-    """Describe a feature by the tokens that tell best where it fires in its training contexts.
+    """Describe a feature by the tokens that tell best where it fires strongly.
+
+    Strongly is at 0.3 of the largest activation in the training contexts and more: many features
+    fire weakly on much that has nothing to do with what they stand for.
 
     Three rules are tried: the token itself, the token before it, any earlier token of the context.
     Each takes the tokens of highest precision for as long as its F1 over the tokens of the contexts
     rises, 12 at most; the rule of highest F1 is written out, with its precision and recall there.
     """
-    cells = [_cells(excerpt) for excerpt in evidence.train]
+    largest = max(excerpt.largest for excerpt in evidence.train)
+    cells = [_cells(excerpt, _STRONG * largest) for excerpt in evidence.train]
     total = sum(int(fires.sum()) for _, fires in cells)
     rules = [_rule(name, cells, total) for name in _RULES]
     # Of rules that are as good, the one with fewer words.
@@ -50,7 +55,7 @@ def describe_by_statistics(evidence: Evidence) -> str:
     name, _, words, precision, recall = best
     quoted = ", ".join(f"`{word}`" for word in words)
     text = _RULES[name].format(quoted)
-    text += f" ({precision:.0%} of them fire, {recall:.0%} of its activations)"
+    text += f" ({precision:.0%} of them fire strongly, {recall:.0%} of its strong activations)"
     raised = [_plain(token) for token, value in evidence.raises[:_MOST_RAISED] if value > 0]
     if raised:
         text += "; makes " + ", ".join(f"`{word}`" for word in raised) + " likelier"
@@ -62,10 +67,10 @@ def _plain(token: str) -> str:
     return token.strip().lower().replace("`", "'") or repr(token).replace("`", "'")
 
 
-def _cells(excerpt: Excerpt) -> tuple[list[str], Bool[np.ndarray, " pos"]]:
+def _cells(excerpt: Excerpt, least: float) -> tuple[list[str], Bool[np.ndarray, " pos"]]:
     kept = ~np.isnan(excerpt.values)
     words = [_plain(token) for token, known in zip(excerpt.tokens, kept, strict=True) if known]
-    return words, excerpt.values[kept] > 0
+    return words, excerpt.values[kept] >= least
 
 
 def _seen(name: str, words: Sequence[str]) -> Iterator[set[str]]:

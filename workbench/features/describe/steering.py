@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.features import geometry
-from workbench.features.describe.evidence import Evidence, Excerpt
+from workbench.features.describe.evidence import Evidence, Excerpt, readable
 from workbench.features.describe.questions import Trial
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ def steered_trials(
         plain = session.generate(prompt, **options)
         steered = session.generate(prompt, edits=edits, **options)
         if plain.tokens and steered.tokens:
-            made += [_trial(steered, truth=True), _trial(plain, truth=False)]
+            made += [_trial(session, steered, truth=True), _trial(session, plain, truth=False)]
     rng = np.random.default_rng([settings.seed, evidence.feature.index, 6])
     return tuple(made[place] for place in rng.permutation(len(made)).tolist())
 
 
-def _trial(generated: Generation, *, truth: bool) -> Trial:
+def _trial(session: Session, generated: Generation, *, truth: bool) -> Trial:
     excerpt = Excerpt(
-        tokens=generated.tokens,
+        tokens=readable(session, generated.token_ids),
         token_ids=generated.token_ids,
         values=np.full(len(generated.tokens), np.nan, dtype=np.float32),
         document=-1,
