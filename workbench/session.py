@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from workbench.features.dashboard import Dashboard
+    from workbench.features.describe import CostEstimate, Descriptions
     from workbench.features.index import FeatureIndex, IndexBuild, IndexEstimate
     from workbench.features.lists import FeatureLists
     from workbench.features.reading import Reading
     from workbench.features.refs import FeatureRef
+    from workbench.features.retrieval import DocumentCodes, Retrieved
     from workbench.model import Chat, Edit, Model, Pass, Site, SiteMap, TokenPolicy, Tokens
     from workbench.model.generate import Generation
     from workbench.saes import SaeStore
@@ -132,6 +134,26 @@ class Session:
         from workbench.features.page import feature
 
         return feature(self, ref, **options)
+
+    def describe(self, features: Any, **options: Any) -> Descriptions | CostEstimate:
+        """Describe features and score the descriptions; see `workbench.features.describe`."""
+        from workbench.features.describe import describe
+
+        return describe(self, features, **options)
+
+    def documents(
+        self, corpus: Any = None, path: str | Path | None = None, **options: Any
+    ) -> DocumentCodes:
+        """Return the codes of documents; see `workbench.features.retrieval.documents`."""
+        from workbench.features.retrieval import documents
+
+        return documents(self, corpus, path, **options)
+
+    def retrieve(self, query: Any = None, k: int = 10, **options: Any) -> Retrieved:
+        """Find documents that fire features; see `workbench.features.retrieval.retrieve`."""
+        from workbench.features.retrieval import retrieve
+
+        return retrieve(self, query, k, **options)
 
     def generate(
         self, prompt: str | Chat | Tokens, max_new_tokens: int = 50, **settings: Any

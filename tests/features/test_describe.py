@@ -490,3 +490,9 @@ def test_bad_input_is_refused(session, root, refs, tmp_path):
     for wrong in ({"mark": 0}, {"train": 0}, {"scores": ("detektion",)}):
         with pytest.raises(InputError):
             DescribeSettings(**wrong)
+
+
+def test_the_session_offers_it(session, refs):
+    estimate = session.describe(refs, settings=SMALL, dry_run=True)
+    assert (estimate.features, estimate.done, estimate.label_calls) == (3, 0, 3)
+    assert estimate.prompt_tokens == 0

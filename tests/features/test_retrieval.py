@@ -287,3 +287,11 @@ def test_damaged_and_foreign_codes_are_refused(session, tmp_path):
 
 def test_module_offers_what_it_says():
     assert all(hasattr(retrieval, name) for name in retrieval.__all__)
+
+
+def test_the_session_offers_it(session, codes):
+    query = weights_of(codes, 2)
+    held = session.documents(progress=False, part_tokens=300)
+    assert held.n_postings == codes.n_postings
+    found = session.retrieve(query, 3, codes=held)
+    assert found.documents.tolist() == retrieve(session, query, 3, codes=codes).documents.tolist()
