@@ -6,10 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import workbench as wb
 from workbench.demo import assets_dir
-from workbench.demo.corpus import documents
+from workbench.demo.corpus import CONCEPTS, documents
 from workbench.features.describe import DescribeSettings, describe
 from workbench.features.index import IndexSettings
 
@@ -20,7 +21,7 @@ SETTINGS = DescribeSettings(test=20, quantiles=5, negatives=20)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not (assets_dir() / "saes" / SAE / "labels.json").is_file(),
+        not (assets_dir() / "saes" / SAE / "sae_weights.safetensors").is_file(),
         reason="the demo model's weights are not installed",
     ),
 ]
@@ -46,15 +47,34 @@ def session(tmp_path_factory, world):
 
 @pytest.fixture(scope="module")
 def concepts(session):
-    """Features that stand for a concept, by the report made when the demo was trained."""
-    index = session.opened_index
-    labels = session.saes[SAE].labels()
-    chosen = {
-        f"{SAE}/{feature}": label
-        for feature, label in labels.items()
-        if index.profile(f"{SAE}/{feature}").count >= 20
-    }
-    assert len(chosen) >= 5
+    """Features whose activation goes with a concept on other documents, strongest first."""
+    sae, other = session.saes[SAE], list(itertools.islice(documents("train", 12), 400))
+    codes, marks = [], []
+    for start in range(0, len(other), 50):
+        batch = other[start : start + 50]
+        tokens = session.tokens([document.text for document in batch])
+        acts = sae.encode(session.run(tokens, capture=[SAE])[SAE]).select(~tokens.special)
+        parts = (acts.values.numpy(), acts.indices.numpy(), acts.offsets.numpy())
+        codes.append(sparse.csr_matrix(parts, shape=(acts.n_tokens, sae.d_sae)))
+        special = set(session.tokenizer.all_special_tokens)
+        for document in batch:
+            for word, labels in zip(document.tokens, document.labels, strict=True):
+                if word not in special:
+                    marks.append([name in labels for name in CONCEPTS])
+    x, y = sparse.vstack(codes).tocsc(), np.array(marks, dtype=float)
+    assert x.shape[0] == len(y)
+    mean, spread = np.asarray(x.mean(0))[0], y.std(0)
+    deviation = np.sqrt(np.maximum(np.asarray(x.multiply(x).mean(0))[0] - mean**2, 1e-12))
+    together = (x.T @ y) / len(y) - np.outer(mean, y.mean(0))
+    correlation = together / np.outer(deviation, np.maximum(spread, 1e-6))
+    correlation[:, y.sum(0) < 20] = 0
+    names, index, chosen = list(CONCEPTS), session.opened_index, {}
+    for feature in np.argsort(-correlation.max(1))[:24].tolist():
+        best = int(correlation[feature].argmax())
+        ref = f"{SAE}/{feature}"
+        if correlation[feature, best] >= 0.7 and index.profile(ref).count >= 20:
+            chosen[ref] = names[best]
+    assert len(set(chosen.values())) >= 5
     return chosen
 
 
@@ -103,9 +123,9 @@ def true(session, world, concepts, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wrong(session, world, concepts, tmp_path_factory):
-    """Every feature with the concept of another one."""
-    names = list(concepts.values())
-    others = dict(zip(concepts, [*names[1:], names[0]], strict=True))
+    """Every feature with another feature's concept."""
+    names = list(dict.fromkeys(concepts.values()))
+    others = {ref: names[(names.index(own) + 1) % len(names)] for ref, own in concepts.items()}
     return describe(
         session,
         concepts,
