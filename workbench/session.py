@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+    from workbench.features.browse import FeatureBrowser
     from workbench.features.dashboard import Dashboard
     from workbench.features.describe import CostEstimate, Descriptions
     from workbench.features.index import FeatureIndex, IndexBuild, IndexEstimate
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from workbench.features.reading import Reading
     from workbench.features.refs import FeatureRef
     from workbench.features.retrieval import DocumentCodes, Retrieved
+    from workbench.features.search import FeatureSearch, SearchKind
     from workbench.model import Chat, Edit, Model, Pass, Site, SiteMap, TokenPolicy, Tokens
     from workbench.model.generate import Generation
     from workbench.saes import SaeStore
@@ -128,6 +130,19 @@ class Session:
         from workbench.features.lists import FeatureLists
 
         return FeatureLists(model=self.model.name)
+
+    @property
+    def features(self) -> FeatureBrowser:
+        """All features of the opened index, as a table; see `workbench.features.browse`."""
+        from workbench.features.browse import browse
+
+        return browse(self)
+
+    def find(self, text: str, kind: SearchKind = "label", **options: Any) -> FeatureSearch:
+        """Find features by label, tokens, prompt, logit or metric; see `features.search.find`."""
+        from workbench.features.search import find
+
+        return find(self, text, kind, **options)
 
     def feature(self, ref: str | FeatureRef, **options: Any) -> Dashboard:
         """Show everything known about one feature; see `workbench.features.page.feature`."""
