@@ -16,7 +16,10 @@ from workbench.demo import report, train
 from workbench.demo.measures.concepts import ConceptFeature, best_per_concept, encode_rows
 from workbench.demo.measures.detection import best_detectors, detector_f1, f1_sweep
 from workbench.demo.measures.prompts import continued, last_logits
+from workbench.demo.measures.recognition import auroc, recognition
 from workbench.demo.measures.sae_quality import load_saes, measure_saes
+from workbench.demo.tokenizer import build_tokenizer
+from workbench.demo.training.sites import read_sites
 
 
 def _f1(predicted: np.ndarray, actual: np.ndarray) -> float:
@@ -46,7 +49,7 @@ def test_f1_sweep_finds_what_trying_every_threshold_finds(tokens) -> None:
 def test_f1_sweep_counts_what_the_feature_misses() -> None:
     f1, threshold = f1_sweep(np.array([3.0, 2.0]), np.array([True, False]), 4)
     assert f1 == pytest.approx(2 * 1 / (1 + 4))
-    assert threshold == 2.0
+    assert threshold == 2.5
     assert f1_sweep(np.array([]), np.array([], dtype=bool), 3) == (0.0, 0.0)
 
 
@@ -97,76 +100,33 @@ def test_a_concept_absent_from_the_text_has_no_score() -> None:
     assert np.isnan(detector_f1(acts, silent, found)).all()
 
 
-def test_health_equals_its_definitions(tiny_assets) -> None:
-    model = train.load_model(tiny_assets / "model", "cpu")
-    ids = np.load(tiny_assets / "rows.npy")[:12].astype(np.int64)
-    paths = [tiny_assets / "saes" / name for name in ("resid_post.0", "transcoder.0")]
-    saes = load_saes(paths, "cpu")
-    quality, transcoder = measure_saes(model, saes, ids, ce_rows=5, batch_rows=4)
+@pytest.mark.parametrize("name", ["resid_post.0", "mlp_out.1", "transcoder.0"])
+def test_health_equals_that_of_the_workbench_one_document_at_a_time(tiny_assets, name) -> None:
+    import workbench as wb
+    from workbench.saes import measure_health
 
-    # One document at a time, without packing, and by the definitions.
-    documents = [torch.tensor([document]) for row in ids for document in _documents(row.tolist())]
-    x, y, mid = [], [], []
-    for document in documents:
-        with torch.no_grad():
-            out = model(document, output_hidden_states=True)
-            x.append(out.hidden_states[1][0, 1:])
-            block = model.model.layers[0]
-            hidden = out.hidden_states[0]
-            attended = (
-                hidden
-                + block.self_attn(
-                    block.input_layernorm(hidden),
-                    position_embeddings=model.model.rotary_emb(
-                        hidden, torch.arange(document.shape[1])[None]
-                    ),
-                    attention_mask=None,
-                )[0]
-            )
-            mid.append(block.post_attention_layernorm(attended)[0, 1:])
-            y.append(block.mlp(block.post_attention_layernorm(attended))[0, 1:])
-    values, inputs, outputs = torch.cat(x), torch.cat(mid), torch.cat(y)
-    assert quality.tokens == len(values)
-
-    def expect(sae, source: torch.Tensor, target: torch.Tensor, measured) -> None:
-        with torch.no_grad():
-            acts = sae.encode(source)
-            rest = (target - sae.decode(acts)).pow(2).sum()
-        variance = (target - target.mean(0)).pow(2).sum()
-        assert measured.fvu == pytest.approx(float(rest / variance), rel=2e-3)
-        assert measured.l0 == pytest.approx(float((acts > 0).sum(-1).float().mean()), rel=2e-3)
-        dead = 1 - float((acts > 0).any(0).float().mean())
-        assert measured.dead == pytest.approx(dead, abs=0.04)
-
-    expect(saes[0].sae, values, values, quality)
-    expect(saes[1].sae, inputs, outputs, transcoder)
-    total = quality.ce_ablated - quality.ce_clean
-    assert quality.ce_score == pytest.approx((quality.ce_ablated - quality.ce_spliced) / total)
-
-
-def test_clean_and_ablated_cross_entropy_equal_one_document_at_a_time(tiny_assets) -> None:
     model = train.load_model(tiny_assets / "model", "cpu")
     ids = np.load(tiny_assets / "rows.npy")[:6].astype(np.int64)
-    [quality] = measure_saes(
-        model, load_saes([tiny_assets / "saes" / "mlp_out.1"], "cpu"), ids, ce_rows=6
+    special = build_tokenizer().all_special_ids
+    path = tiny_assets / "saes" / name
+    [packed] = measure_saes(
+        model, load_saes([path], "cpu"), ids, special=special, ce_rows=6, batch_rows=4
     )
-    losses: dict[str, list[float]] = {"clean": [], "ablated": []}
-    for row in ids:
-        for document in _documents(row.tolist()):
-            tokens = torch.tensor([document])
-            for kind, found in losses.items():
-                mlp = model.model.layers[1].mlp
-                handles = []
-                if kind == "ablated":
-                    handles = [mlp.register_forward_hook(lambda _m, _i, o: torch.zeros_like(o))]
-                with torch.no_grad():
-                    logs = model(tokens).logits[0].log_softmax(-1)
-                for handle in handles:
-                    handle.remove()
-                found += (-logs[:-1].gather(1, tokens[0, 1:, None])).flatten().tolist()
-    assert quality.ce_tokens == len(losses["clean"])
-    assert quality.ce_clean == pytest.approx(np.mean(losses["clean"]), rel=1e-4)
-    assert quality.ce_ablated == pytest.approx(np.mean(losses["ablated"]), rel=1e-4)
+
+    documents = [document for row in ids for document in _documents(row.tolist())]
+    longest = max(map(len, documents))
+    padded = torch.tensor([[*document, *[0] * (longest - len(document))] for document in documents])
+    with wb.open(str(tiny_assets / "model"), saes={name: str(path)}, device="cpu") as session:
+        alone = measure_health(session.model, session.saes[name], session.model.tokens(padded))
+    assert packed.tokens == alone.n_tokens
+    assert packed.l0 == pytest.approx(alone.l0, rel=1e-3)
+    assert packed.fvu == pytest.approx(alone.fvu, rel=1e-3)
+    assert packed.dead == pytest.approx(alone.dead_fraction, abs=0.02)
+    assert packed.ce_tokens == alone.n_predictions
+    assert packed.ce_clean == pytest.approx(alone.ce_clean, rel=1e-4)
+    assert packed.ce_spliced == pytest.approx(alone.ce_sae, rel=1e-4)
+    assert packed.ce_ablated == pytest.approx(alone.ce_ablated, rel=1e-4)
+    assert packed.ce_score == pytest.approx(alone.ce_score, abs=0.01)
 
 
 def _documents(row: list[int]) -> list[list[int]]:
@@ -201,7 +161,6 @@ def test_continued_is_greedy_decoding(tiny_assets) -> None:
 
 def test_codes_carry_the_labels_of_their_tokens(tiny_assets) -> None:
     from workbench.demo import corpus
-    from workbench.demo.tokenizer import build_tokenizer
 
     model = train.load_model(tiny_assets / "model", "cpu")
     saes = load_saes([tiny_assets / "saes" / "resid_post.1"], "cpu")
@@ -260,7 +219,16 @@ def test_a_bar_is_reached_from_its_own_side(value, better, reached) -> None:
 
 @pytest.mark.slow
 def test_report_prints_every_bar_as_json(tiny_assets, capsys) -> None:
-    assert report.main(["--assets", str(tiny_assets), "--json", "--tokens", "6000"]) == 0
+    arguments = [
+        "--assets",
+        str(tiny_assets),
+        "--json",
+        "--tokens",
+        "6000",
+        "--health-tokens",
+        "6000",
+    ]
+    assert report.main(arguments) == 0
     rows = json.loads(capsys.readouterr().out)
     assert all(set(row) == {"name", "value", "bar", "reached"} for row in rows)
     assert all(math.isfinite(row["value"]) for row in rows)
@@ -274,10 +242,77 @@ def test_report_prints_every_bar_as_json(tiny_assets, capsys) -> None:
         "greater-than",
         "FVU, transcoder.0",
         "dead features, embed",
-        "concepts with a feature of F1 >= 0.8",
+        "concepts with a feature of F1 >= 0.8, every token",
+        "concepts with a feature of F1 >= 0.8, concept sets",
     ):
         assert wanted in names
     assert not any("-bad" in name for name in names)
     # A model trained for seconds knows nothing: the bars are really measured.
     facts = next(row for row in rows if row["name"] == "facts recalled, all")
     assert facts["reached"] is False
+
+
+def test_concept_sets_choose_on_training_texts_and_score_on_held_out_ones(
+    tiny_assets, monkeypatch
+) -> None:
+    from workbench.demo import corpus, tasks
+    from workbench.demo.measures.concepts import concept_set_features
+
+    concepts = ("gender.female", "year.end_due")
+    monkeypatch.setattr(corpus, "CONCEPTS", {name: corpus.CONCEPTS[name] for name in concepts})
+    model, tokenizer = train.load_model(tiny_assets / "model", "cpu"), build_tokenizer()
+    saes = load_saes([tiny_assets / "saes" / "resid_post.1"], "cpu")
+    found = concept_set_features(model, tokenizer, saes, texts=40, seed=1)
+    assert [feature.concept for feature in found] == list(concepts)
+    for feature in found:
+        for split, expected in (("train", feature.train_f1), ("test", feature.f1)):
+            examples = tasks.load(f"concept.{feature.concept}", split, 40, 1).examples
+            spoken = []
+            for example in examples:
+                ids = torch.tensor([tokenizer(example.text)["input_ids"]])
+                x = read_sites(model, ids, None, ["resid_post.1"])["resid_post.1"][0, -1]
+                code = saes[0].sae.encode(x[None])[0, feature.feature].detach()
+                spoken.append(float(code) > feature.threshold)
+            labels = np.array([bool(example.label) for example in examples])
+            assert _f1(np.array(spoken), labels) == pytest.approx(expected)
+
+
+def test_auroc_is_the_chance_to_rank_a_pair_right() -> None:
+    generator = np.random.default_rng(0)
+    positive = generator.integers(0, 4, (7, 3)).astype(float)
+    negative = generator.integers(0, 4, (9, 3)).astype(float)
+    by_hand = [
+        np.mean([(p > n) + 0.5 * (p == n) for p in positive[:, i] for n in negative[:, i]])
+        for i in range(3)
+    ]
+    assert auroc(positive, negative) == pytest.approx(by_hand)
+
+
+def test_recognition_names_a_feature_per_layer_and_type(tiny_assets) -> None:
+    model, tokenizer = train.load_model(tiny_assets / "model", "cpu"), build_tokenizer()
+    saes = load_saes([tiny_assets / "saes" / f"resid_post.{layer}" for layer in (0, 1)], "cpu")
+    found = recognition(model, tokenizer, saes, unknown=20, seed=2)
+    assert len(found) == 2 * 5
+    for layer in (0, 1):
+        of_layer = {r.entity_type: r for r in found if r.layer == layer}
+        everyone = of_layer["all"]
+        same = [r for t, r in of_layer.items() if t != "all" and r.feature == everyone.feature]
+        # One feature for all types does no better on a type than where it was chosen for it.
+        assert all(everyone.auroc <= r.auroc for r in same if r.speaks_for == everyone.speaks_for)
+        assert all(0 <= r.auroc <= 1 for r in of_layer.values())
+
+
+def test_steering_of_no_strength_changes_nothing(tiny_assets, monkeypatch) -> None:
+    from workbench.demo.measures import recognition as module
+
+    model, tokenizer = train.load_model(tiny_assets / "model", "cpu"), build_tokenizer()
+    monkeypatch.setattr(module, "STRENGTHS", (0.0,))
+    found = module.steering(model, tokenizer, unknown=10, seed=2)
+    assert len(found) == 2 * 4
+    by_type = {}
+    for steered in found:
+        by_type.setdefault(steered.entity_type, set()).add(
+            (steered.known_refused, steered.unknown_answered)
+        )
+    # Without strength the layer makes no difference.
+    assert all(len(figures) == 1 for figures in by_type.values())

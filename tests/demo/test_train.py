@@ -94,8 +94,10 @@ def test_every_sae_loads_in_saelens_with_its_metadata(tiny_assets, tiny_settings
             assert file.get_tensor("W_dec").dtype == torch.float16
         with safe_open(directory / "sparsity.safetensors", "pt") as file:
             density = 10 ** file.get_tensor("sparsity")
-        assert density.shape == (plan.features,)
+        pruned = sae.cfg.metadata.pruned_features or 0
+        assert sae.cfg.d_sae == density.shape[0] == plan.features - pruned
         assert 0 < density.sum() < plan.features
+        assert plan.control or density.min() > 0
 
 
 def test_stored_saes_reconstruct_better_than_the_mean(tiny_assets, tiny_settings) -> None:
@@ -316,3 +318,26 @@ def test_sizes_can_differ_per_sae() -> None:
     assert (plans["embed"].features, plans["embed"].active) == (2048, 30)
     assert (plans["transcoder.2"].features, plans["transcoder.2"].active) == (512, 9)
     assert plans["mlp_out.0"].features == settings.sae.features
+
+
+def test_pruning_removes_rare_features_and_nothing_else(tiny_assets, tmp_path) -> None:
+    import shutil
+
+    from sae_lens import SAE
+    from safetensors.torch import load_file
+
+    from workbench.demo.training.saes import prune_sae
+
+    directory = tmp_path / "sae"
+    shutil.copytree(tiny_assets / "saes" / "resid_post.0", directory)
+    before = SAE.load_from_disk(directory)
+    frequency = 10 ** load_file(directory / "sparsity.safetensors")["sparsity"]
+    least = float(frequency.median())
+    kept = frequency >= least
+    assert prune_sae(directory, least=least) == int((~kept).sum()) > 0
+    after = SAE.load_from_disk(directory)
+    x = torch.randn(50, before.cfg.d_in, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(after.encode(x), before.encode(x)[:, kept])
+    assert torch.equal(after.W_dec, before.W_dec[kept])
+    stored = load_file(directory / "sparsity.safetensors")["sparsity"]
+    torch.testing.assert_close(10**stored, frequency[kept])

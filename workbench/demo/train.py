@@ -44,7 +44,7 @@ __all__ = ["load_model", "main", "train_model_stage", "train_saes_stage"]
 
 STAGES = ("model", "saes", "report")
 _SAE_ROWS_TOKENS = 24_000_000
-_DENSITY_TOKENS = 262_144
+_DENSITY_TOKENS = 500_000
 
 
 def _log(line: str) -> None:
@@ -93,7 +93,8 @@ def train_model_stage(settings: TrainSettings, out: Path, *, device: str) -> Non
 def _train_group(out: Path, plans: Sequence[SaePlan], settings: SaeSettings, device: str) -> None:
     import torch
 
-    from workbench.demo.training.saes import density, save_sae, train_saes
+    from workbench.demo.tokenizer import build_tokenizer
+    from workbench.demo.training.saes import density, prune_sae, save_sae, train_saes
 
     if device != "cpu":
         # Several processes share the machine; each needs one core to feed the device.
@@ -107,7 +108,13 @@ def _train_group(out: Path, plans: Sequence[SaePlan], settings: SaeSettings, dev
     # The last rows were read least often in training.
     tail = rows[-max(1, _DENSITY_TOKENS // rows.shape[1]) :]
     torch.backends.cuda.matmul.allow_tf32 = False
-    density(model, tail, [out / "saes" / plan.name for plan in plans])
+    directories = [out / "saes" / plan.name for plan in plans]
+    density(model, tail, directories, special=build_tokenizer().all_special_ids)
+    for plan in plans:
+        # The control shows what a bad SAE looks like, dead features included.
+        if not plan.control:
+            removed = prune_sae(out / "saes" / plan.name, least=settings.least_density)
+            _log(f"{plan.name}: {removed} of {plan.features} features removed")
 
 
 def train_saes_stage(
@@ -206,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sae-steps", type=int)
     parser.add_argument("--chunks", type=int, help="pieces of corpus to generate")
     parser.add_argument("--processes", type=int, help="processes for text and for SAEs")
-    parser.add_argument("--sae-architecture", choices=("topk", "batchtopk"))
+    parser.add_argument("--sae-architecture", choices=("topk", "batchtopk", "matryoshka"))
     parser.add_argument("--features", type=int, help="dictionary size of every SAE")
     parser.add_argument("--active", type=int, help="features active per token in every SAE")
     parser.add_argument("--only", nargs="*", default=(), help="names of the SAEs to train")

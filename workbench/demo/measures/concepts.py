@@ -17,11 +17,18 @@ from workbench.demo.training.language_model import document_mask
 from workbench.demo.training.sites import read_sites
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
     from workbench.demo.corpus import LabelledRows
 
-__all__ = ["ConceptFeature", "SparseCodes", "best_per_concept", "concept_features", "encode_rows"]
+__all__ = [
+    "ConceptFeature",
+    "SparseCodes",
+    "best_per_concept",
+    "concept_features",
+    "concept_set_features",
+    "encode_rows",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,3 +184,101 @@ def best_per_concept(found: Sequence[ConceptFeature]) -> dict[str, ConceptFeatur
         if held is None or feature.train_f1 > held.train_f1:
             best[feature.concept] = feature
     return best
+
+
+@torch.inference_mode()
+def _last_codes(
+    model: LlamaForCausalLM,
+    saes: Sequence[StoredSae],
+    texts: Sequence[Sequence[int]],
+    *,
+    batch: int = 128,
+) -> dict[str, sparse.csc_matrix]:
+    """Encode the last token of each text; rows follow `texts`."""
+    sites = list(dict.fromkeys(sae.site for sae in saes))
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    parts: dict[str, list[sparse.csr_matrix]] = {sae.name: [] for sae in saes}
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        ids = torch.full(
+            (len(chosen), max(len(texts[index]) for index in chosen)), model.config.pad_token_id
+        )
+        for row, index in enumerate(chosen):
+            ids[row, : len(texts[index])] = torch.tensor(texts[index])
+        ends = torch.tensor([len(texts[index]) - 1 for index in chosen])
+        # Padding is on the right, so the causal mask alone keeps it out of sight.
+        values = read_sites(model, ids.to(model.device), None, sites)
+        for sae in saes:
+            last = values[sae.site][torch.arange(len(chosen)), ends]
+            parts[sae.name].append(sparse.csr_matrix(sae.sae.encode(last).float().cpu().numpy()))
+    back = np.argsort(order)
+    return {name: sparse.vstack(part).tocsr()[back].tocsc() for name, part in parts.items()}
+
+
+def concept_set_features(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    saes: Sequence[StoredSae],
+    *,
+    texts: int,
+    seed: int,
+) -> list[ConceptFeature]:
+    """Find each SAE's best feature on the concept sets of `workbench.demo.tasks`.
+
+    A set has as many texts with the concept as without, half of the latter of the same kind of
+    text; only the last token of a text counts. So this asks whether a feature parts a concept
+    from its rivals, where `concept_features` asks whether it is silent everywhere else too.
+
+    Parameters
+    ----------
+    model, tokenizer
+        The demo model.
+    saes
+        SAEs to search.
+    texts
+        Texts per concept and split.
+    seed
+        Seed of the texts.
+
+    Returns
+    -------
+    list of ConceptFeature
+        For every concept and SAE; feature and threshold from the training texts, F1 on the
+        held-out ones.
+    """
+    from workbench.demo import corpus, tasks
+
+    sets = {
+        (concept, split): tasks.load(f"concept.{concept}", split, texts, seed).examples
+        for concept in corpus.CONCEPTS
+        for split in ("train", "test")
+    }
+    everything = [
+        tokenizer(example.text)["input_ids"] for part in sets.values() for example in part
+    ]
+    codes = {name: code.tocsr() for name, code in _last_codes(model, saes, everything).items()}
+    starts = dict(zip(sets, np.cumsum([0, *map(len, sets.values())]), strict=False))
+    found = []
+    for concept in corpus.CONCEPTS:
+        parts = {}
+        for split in ("train", "test"):
+            examples = sets[concept, split]
+            start = starts[concept, split]
+            labels = np.array([[bool(example.label)] for example in examples])
+            parts[split] = slice(start, start + len(examples)), sparse.csc_matrix(labels)
+        for name, code in codes.items():
+            (train, train_labels), (test, test_labels) = parts["train"], parts["test"]
+            [detector] = best_detectors(code[train].tocsc(), train_labels)
+            [score] = detector_f1(code[test].tocsc(), test_labels, [detector])
+            found.append(
+                ConceptFeature(
+                    concept=concept,
+                    sae=name,
+                    feature=detector.feature,
+                    threshold=detector.threshold,
+                    train_f1=detector.f1,
+                    f1=float(score),
+                    positives=int(test_labels.sum()),
+                )
+            )
+    return found

@@ -53,8 +53,8 @@ def f1_sweep(
     Returns
     -------
     f1, threshold
-        F1 of ``value > threshold``; the threshold is the next lower activation, or 0. Both are 0
-        where the feature never fires or nothing is labelled.
+        F1 of ``value > threshold``; the threshold lies half way to the next lower activation, or
+        is 0 where there is none. Both are 0 where the feature never fires or nothing is labelled.
     """
     if not len(values) or not n_positive:
         return 0.0, 0.0
@@ -65,7 +65,8 @@ def f1_sweep(
     # A threshold cannot part equal activations.
     ends = np.append(ordered[1:] < ordered[:-1], True)
     best = int(np.argmax(np.where(ends, f1, -1.0)))
-    threshold = float(ordered[best + 1]) if best + 1 < len(ordered) else 0.0
+    # Half way, so that rounding cannot move a token across.
+    threshold = float(ordered[best : best + 2].mean()) if best + 1 < len(ordered) else 0.0
     return float(f1[best]), threshold
 
 

@@ -1,9 +1,14 @@
-"""Health of the stored SAEs: sparsity, reconstruction, dead features, and what the model loses."""
+"""Health of the stored SAEs: sparsity, reconstruction, dead features, and what the model loses.
+
+The definitions are those of `workbench.saes.health` (special tokens are not counted, and a splice
+leaves them as they are); here all SAEs are measured in the same pass over packed documents.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +19,8 @@ from torch import Tensor
 
 from workbench.demo.training.language_model import document_mask
 from workbench.demo.training.sites import read_sites, replaced_site, site_of_hook
+from workbench.saes.acts import FeatureActs
+from workbench.saes.health import ReconstructionSums
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -38,7 +45,7 @@ class StoredSae:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SaeQuality:
-    """What one SAE does on held-out text.
+    """What one SAE does on a text.
 
     Parameters
     ----------
@@ -54,7 +61,7 @@ class SaeQuality:
         ``(CE_ablated - CE_spliced) / (CE_ablated - CE_clean)`` with zero ablation of the site.
     ce_clean, ce_spliced, ce_ablated
         Mean next-token cross-entropy in nats: untouched, with the reconstruction in place of the
-        site at every position and no error term, and with zeros there.
+        site at every counted token and no error term, and with zeros there.
     tokens, ce_tokens
         Tokens the first three, and the cross-entropies, are means over.
     control
@@ -104,36 +111,7 @@ def load_saes(directories: Sequence[Path], device: str) -> list[StoredSae]:
     return loaded
 
 
-@dataclasses.dataclass
-class _Moments:
-    """Running sums of one SAE's reconstruction."""
-
-    active: float = 0.0
-    residual: float = 0.0
-    square: float = 0.0
-    total: Tensor | None = None
-    fired: Tensor | None = None
-    count: int = 0
-
-    def add(self, x: Tensor, x_hat: Tensor, acts: Tensor) -> None:
-        self.count += len(x)
-        self.active += float((acts > 0).sum())
-        self.residual += float((x - x_hat).double().pow(2).sum())
-        self.square += float(x.double().pow(2).sum())
-        total, fired = x.double().sum(0), (acts > 0).any(0)
-        self.total = total if self.total is None else self.total + total
-        self.fired = fired if self.fired is None else self.fired | fired
-
-    @property
-    def fvu(self) -> float:
-        assert self.total is not None  # noqa: S101 - add() was called
-        variance = self.square - float(self.total.pow(2).sum()) / self.count
-        return self.residual / variance
-
-    @property
-    def dead(self) -> float:
-        assert self.fired is not None  # noqa: S101 - add() was called
-        return 1.0 - float(self.fired.double().mean())
+Replace = Callable[[Tensor], Tensor]
 
 
 def _batches(
@@ -143,20 +121,39 @@ def _batches(
         yield torch.from_numpy(ids[start : start + size].astype(np.int64)).to(device)
 
 
+def _counted(
+    ids: Int[Tensor, "batch context"], special: Sequence[int]
+) -> Bool[Tensor, "batch context"]:
+    return ~torch.isin(ids, torch.tensor(list(special), device=ids.device))
+
+
 @torch.inference_mode()
 def _cross_entropy(
-    model: LlamaForCausalLM, ids: Int[np.ndarray, "rows context"], batch_rows: int
+    model: LlamaForCausalLM,
+    ids: Int[np.ndarray, "rows context"],
+    special: Sequence[int],
+    batch_rows: int,
+    *,
+    site: str | None = None,
+    target: str | None = None,
+    replace: Replace = torch.zeros_like,
 ) -> tuple[float, int]:
-    bos, pad = model.config.bos_token_id, model.config.pad_token_id
+    """Return the mean cross-entropy over counted tokens, and how many; `target` is replaced."""
+    bos = model.config.bos_token_id
     total, count = 0.0, 0
     for batch in _batches(ids, batch_rows, model.device):
-        logits = model(
-            input_ids=batch, attention_mask=document_mask(batch, bos), use_cache=False
-        ).logits[:, :-1]
-        targets = batch[:, 1:]
-        wanted = (targets != bos) & (targets != pad)
+        counted = _counted(batch, special)
+        with contextlib.ExitStack() as stack:
+            if site is not None:
+                stack.enter_context(
+                    replaced_site(model, site, replace, target=target, where=counted)
+                )
+            logits = model(
+                input_ids=batch, attention_mask=document_mask(batch, bos), use_cache=False
+            ).logits[:, :-1]
+        wanted = counted[:, 1:]
         losses = torch.nn.functional.cross_entropy(
-            logits[wanted].float(), targets[wanted], reduction="sum"
+            logits[wanted].float(), batch[:, 1:][wanted], reduction="sum"
         )
         total += float(losses)
         count += int(wanted.sum())
@@ -164,22 +161,25 @@ def _cross_entropy(
 
 
 @torch.inference_mode()
-def _moments(
+def _sums(
     model: LlamaForCausalLM,
     ids: Int[np.ndarray, "rows context"],
     saes: Sequence[StoredSae],
+    special: Sequence[int],
     batch_rows: int,
-) -> Mapping[str, _Moments]:
-    bos, pad = model.config.bos_token_id, model.config.pad_token_id
+) -> dict[str, ReconstructionSums]:
+    bos = model.config.bos_token_id
     sites = list(dict.fromkeys(site for sae in saes for site in (sae.site, sae.target)))
-    moments = {sae.name: _Moments() for sae in saes}
+    sums = {sae.name: ReconstructionSums() for sae in saes}
     for batch in _batches(ids, batch_rows, model.device):
         values = read_sites(model, batch, document_mask(batch, bos), sites)
-        real: Bool[Tensor, "batch context"] = (batch != bos) & (batch != pad)
+        counted = _counted(batch, special)
         for sae in saes:
-            acts = sae.sae.encode(values[sae.site][real])
-            moments[sae.name].add(values[sae.target][real], sae.sae.decode(acts), acts)
-    return moments
+            acts = sae.sae.encode(values[sae.site][counted])
+            sums[sae.name].update(
+                values[sae.target][counted], sae.sae.decode(acts), FeatureActs.from_dense(acts)
+            )
+    return sums
 
 
 def measure_saes(
@@ -187,14 +187,12 @@ def measure_saes(
     saes: Sequence[StoredSae],
     ids: Int[np.ndarray, "rows context"],
     *,
+    special: Sequence[int],
     ce_rows: int,
     batch_rows: int = 64,
     log: Callable[[str], None] | None = None,
 ) -> list[SaeQuality]:
-    """Measure every SAE on held-out rows.
-
-    Sparsity, reconstruction and dead features are over tokens other than BOS and padding; a
-    splice replaces the site at every position, BOS included, without the error term.
+    """Measure every SAE on packed rows.
 
     Parameters
     ----------
@@ -203,7 +201,9 @@ def measure_saes(
     saes
         SAEs to measure.
     ids
-        Packed held-out rows, shape (rows, context).
+        Packed rows, shape (rows, context).
+    special
+        Ids of special tokens; every other token is counted.
     ce_rows
         Rows the cross-entropies are measured on.
     batch_rows
@@ -216,28 +216,39 @@ def measure_saes(
     list of SaeQuality
         In the order of `saes`.
     """
-    moments = _moments(model, ids, saes, batch_rows)
+    every = _sums(model, ids, saes, special, batch_rows)
     short = ids[:ce_rows]
-    clean, ce_tokens = _cross_entropy(model, short, batch_rows)
+    clean, ce_tokens = _cross_entropy(model, short, special, batch_rows)
     ablated: dict[str, float] = {}
     results = []
     for sae in saes:
         if sae.target not in ablated:
-            with replaced_site(model, sae.target, torch.zeros_like):
-                ablated[sae.target] = _cross_entropy(model, short, batch_rows)[0]
-        with replaced_site(model, sae.site, sae.splice, target=sae.target):
-            spliced = _cross_entropy(model, short, batch_rows)[0]
-        zero, sums = ablated[sae.target], moments[sae.name]
+            ablated[sae.target] = _cross_entropy(
+                model, short, special, batch_rows, site=sae.target
+            )[0]
+        spliced = _cross_entropy(
+            model,
+            short,
+            special,
+            batch_rows,
+            site=sae.site,
+            target=sae.target,
+            replace=sae.splice,
+        )[0]
+        zero, sums = ablated[sae.target], every[sae.name]
+        if sums.features is None:
+            msg = "the rows hold special tokens only"
+            raise ValueError(msg)
         quality = SaeQuality(
             name=sae.name,
-            l0=sums.active / sums.count,
+            l0=float(sums.features.count.sum()) / sums.n_tokens,
             fvu=sums.fvu,
-            dead=sums.dead,
+            dead=float((sums.features.count == 0).double().mean()),
             ce_score=(zero - spliced) / (zero - clean),
             ce_clean=clean,
             ce_spliced=spliced,
             ce_ablated=zero,
-            tokens=sums.count,
+            tokens=sums.n_tokens,
             ce_tokens=ce_tokens,
             control=sae.control,
         )

@@ -15,16 +15,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.demo.training.activations import activation_batches
+from workbench.demo.training.language_model import document_mask
 from workbench.demo.training.settings import SaePlan, SaeSettings
-from workbench.demo.training.sites import transformer_lens_hook
+from workbench.demo.training.sites import read_sites, site_of_hook, transformer_lens_hook
 from workbench.demo.training.transcoder import transcoder_training_class
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
-__all__ = ["Scaling", "build_sae", "density", "save_sae", "train_saes"]
+__all__ = ["Scaling", "build_sae", "density", "prune_sae", "save_sae", "train_saes"]
 
 Log = Callable[[str], None]
+NESTING = (32, 8, 2, 1)
+"""A matryoshka SAE must reconstruct with a 32nd, an 8th, half and all of its features."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,8 @@ def build_sae(plan: SaePlan, width: int, *, context: int, device: str) -> Any:
     from sae_lens import (
         BatchTopKTrainingSAE,
         BatchTopKTrainingSAEConfig,
+        MatryoshkaBatchTopKTrainingSAE,
+        MatryoshkaBatchTopKTrainingSAEConfig,
         TopKTrainingSAE,
         TopKTrainingSAEConfig,
     )
@@ -110,6 +115,14 @@ def build_sae(plan: SaePlan, width: int, *, context: int, device: str) -> Any:
     if plan.is_transcoder:
         return transcoder_training_class()(
             BatchTopKTrainingSAEConfig(k=float(plan.active), **common)
+        )
+    if plan.architecture == "matryoshka":
+        return MatryoshkaBatchTopKTrainingSAE(
+            MatryoshkaBatchTopKTrainingSAEConfig(
+                k=float(plan.active),
+                matryoshka_widths=[plan.features // part for part in NESTING],
+                **common,
+            )
         )
     if plan.architecture == "batchtopk":
         return BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(k=float(plan.active), **common))
@@ -270,6 +283,7 @@ def density(
     rows: np.ndarray,
     directories: Sequence[Path],
     *,
+    special: Sequence[int],
     batch_rows: int = 64,
 ) -> dict[str, Float[Tensor, " d_sae"]]:
     """Measure how often each feature fires, and store it beside each SAE.
@@ -281,9 +295,11 @@ def density(
     model
         The demo model.
     rows
-        Corpus rows, shape (rows, context); padding is left out.
+        Corpus rows, shape (rows, context).
     directories
         Directories of stored SAEs.
+    special
+        Ids of special tokens, which are not counted.
     batch_rows
         Rows per forward pass.
 
@@ -295,9 +311,6 @@ def density(
     from sae_lens import SAE
     from safetensors.torch import save_file
 
-    from workbench.demo.training.activations import packed_activations
-    from workbench.demo.training.sites import site_of_hook
-
     device = str(model.device)
     saes = {path: SAE.load_from_disk(path, device=device) for path in directories}
     sites = {path: site_of_hook(sae.cfg.metadata.hook_name) for path, sae in saes.items()}
@@ -305,13 +318,48 @@ def density(
     count = 0
     wanted = list(dict.fromkeys(sites.values()))
     for start in range(0, len(rows), batch_rows):
-        values = packed_activations(model, rows[start : start + batch_rows], wanted)
+        ids = torch.from_numpy(rows[start : start + batch_rows].astype(np.int64)).to(device)
+        counted = ~torch.isin(ids, torch.tensor(list(special), device=device))
+        values = read_sites(model, ids, document_mask(ids, model.config.bos_token_id), wanted)
         for path, sae in saes.items():
-            fired[path] += (sae.encode(values[sites[path]]) > 0).sum(0)
-        count += len(values[wanted[0]])
+            fired[path] += (sae.encode(values[sites[path]][counted]) > 0).sum(0)
+        count += int(counted.sum())
     result = {}
     for path, total in fired.items():
         frequency = (total / count).cpu()
         save_file({"sparsity": torch.log10(frequency + 1e-10)}, path / "sparsity.safetensors")
         result[path.name] = frequency
     return result
+
+
+def prune_sae(directory: Path, *, least: float) -> int:
+    """Remove features that hardly ever fire from a stored SAE.
+
+    Parameters
+    ----------
+    directory
+        SAELens directory with the ``sparsity.safetensors`` that `density` wrote.
+    least
+        Features that fire on a smaller share of tokens are removed.
+
+    Returns
+    -------
+    int
+        How many were removed; ``cfg.json`` keeps the number as ``metadata.pruned_features``.
+    """
+    from safetensors.torch import load_file, save_file
+
+    sparsity = load_file(directory / "sparsity.safetensors")["sparsity"]
+    kept = torch.nonzero(10.0 ** sparsity.double() >= least).flatten()
+    weights = load_file(directory / "sae_weights.safetensors")
+    for name, axis in (("W_enc", 1), ("b_enc", 0), ("W_dec", 0), ("threshold", 0)):
+        if name in weights:
+            weights[name] = weights[name].index_select(axis, kept).contiguous()
+    config = json.loads((directory / "cfg.json").read_text())
+    removed = int(config["d_sae"]) - len(kept)
+    config["d_sae"] = len(kept)
+    config["metadata"]["pruned_features"] = removed
+    save_file(weights, directory / "sae_weights.safetensors")
+    save_file({"sparsity": sparsity[kept].contiguous()}, directory / "sparsity.safetensors")
+    (directory / "cfg.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return removed

@@ -17,7 +17,7 @@ __all__ = [
     "sae_plans",
 ]
 
-Architecture = Literal["topk", "batchtopk"]
+Architecture = Literal["topk", "batchtopk", "matryoshka"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,8 @@ class SaeSettings:
     Parameters
     ----------
     architecture
-        Trained architecture. ``batchtopk`` is stored as ``jumprelu``, as SAELens does.
+        Trained architecture. ``batchtopk`` and ``matryoshka`` (nested batch top-k) are stored as
+        ``jumprelu``, as SAELens does.
     features, active
         Dictionary size, and features active per token (on average for ``batchtopk``).
     sizes
@@ -93,6 +94,8 @@ class SaeSettings:
         Tokens whose activations are shuffled together.
     dead_window
         Steps without firing after which a feature joins the auxiliary loss.
+    least_density
+        Features that fire on a smaller share of tokens are removed after training.
     transcoder_layer, control_layer
         Layers of the transcoder and of the deliberately bad control SAE.
     processes
@@ -105,14 +108,15 @@ class SaeSettings:
     features: int = 1024
     active: int = 20
     sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    steps: int = 5000
+    steps: int = 2500
     batch_tokens: int = 4096
     learning_rate: float = 1e-3
     buffer_tokens: int = 524_288
     dead_window: int = 200
+    least_density: float = 1e-5
     transcoder_layer: int = 2
     control_layer: int = 2
-    processes: int = 8
+    processes: int = 9
     seed: int = 0
 
 
@@ -165,7 +169,18 @@ def full_settings(*, seed: int = 0) -> TrainSettings:
     return TrainSettings(
         corpus=CorpusSettings(chunks=340, chunk_tokens=1_000_000, workers=14, seed=1000 + seed),
         model=ModelSettings(seed=seed),
-        sae=SaeSettings(sizes={"embed": (1280, 20)}, seed=seed),
+        # Two sizes were trained at every site and the one kept whose features stood for more
+        # concepts on training text; the embedding has a vector per word and gets more features.
+        sae=SaeSettings(
+            sizes={
+                "embed": (1280, 20),
+                "attn_out.1": (640, 12),
+                "mlp_out.2": (640, 12),
+                "mlp_out.4": (640, 12),
+                "resid_post.1": (640, 12),
+            },
+            seed=seed,
+        ),
     )
 
 

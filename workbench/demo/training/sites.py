@@ -154,6 +154,7 @@ def replaced_site(
     replace: Callable[[Float[Tensor, "batch pos d_model"]], Float[Tensor, "batch pos d_model"]],
     *,
     target: str | None = None,
+    where: Bool[Tensor, "batch pos"] | None = None,
 ) -> Iterator[None]:
     """While active, replace the activation at a site by a function of it.
 
@@ -168,6 +169,8 @@ def replaced_site(
     target
         Site that is replaced; `site` itself where None. A transcoder reads ``mlp_in.L`` and
         replaces ``mlp_out.L``.
+    where
+        Positions to replace; all where None.
 
     Raises
     ------
@@ -184,6 +187,8 @@ def replaced_site(
     def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         value = output[0] if isinstance(output, tuple) else output
         new = replace(inputs[0] if site != target else value)
+        if where is not None:
+            new = torch.where(where[..., None], new, value)
         return (new, *output[1:]) if isinstance(output, tuple) else new
 
     handle = module.register_forward_hook(hook)
