@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -60,8 +61,8 @@ def compare(
     return middle
 
 
-def cut(network, depth: int):
-    """The network's body with only its first blocks and no final norm, weights shared."""
+def cut(network: Any, depth: int) -> Any:
+    """Return the network's body with only its first blocks and no final norm, weights shared."""
     import torch
 
     body = copy.copy(network.transformer)
@@ -72,6 +73,7 @@ def cut(network, depth: int):
 
 
 def main() -> None:
+    """Command line entry point."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--length", type=int, default=128)
