@@ -20,7 +20,7 @@ import torch
 
 import workbench as wb
 from workbench.errors import InputError, LoadError, SaeError, WorkbenchError
-from workbench.features.index import FeatureIndex, IndexBuild, IndexSettings, remove_index
+from workbench.features.index import FeatureIndex, IndexBuild, IndexSettings, remove_index, scan
 from workbench.features.index import index as build
 from workbench.features.index.parts import PartStore
 from workbench.features.index.scan import Scanner
@@ -258,6 +258,26 @@ def test_questions_over_all_features(session, built):
         built.table.sql("SELECT nothing")
 
 
+def test_features_without_activations_sort_last_and_pass_no_bound(session, tmp_path):
+    index = build(session, TEXTS, tmp_path / "x", **{**fixtures.OPTIONS, "tokens": 20})
+    dead = index.table.count([("dead", "=", True)])
+    assert 0 < dead < 160
+    for descending in (False, True):
+        page = index.table.page(order_by="mean", descending=descending, limit=None)
+        assert page["dead"].tolist() == [False] * (160 - dead) + [True] * dead
+        assert page["mean"][160 - dead :].isna().all()
+    assert index.table.count([("mean", ">", -1e9)]) == 160 - dead
+    silent = page[page["dead"]].iloc[0]
+    ref = f"{silent['sae']}/{silent['feature']}"
+    assert index.contexts(ref) == ()
+    assert index.groups(ref) == ()
+    assert index.sample(ref) == ()
+    assert len(index.cofiring(ref)) == 0
+    assert len(index.silent(ref, 3)) == 3
+    assert np.isnan(index.profile(ref).mean)
+    assert np.isnan(index.profile(ref).histogram.quantile(0.5))
+
+
 def test_unknown_features_are_refused(built):
     with pytest.raises(InputError, match="0 to 79"):
         built.contexts("resid_post.0/80")
@@ -389,6 +409,25 @@ def test_out_of_memory_backs_off_and_goes_on(session, tmp_path, monkeypatch):
     monkeypatch.setattr(Scanner, "_codes", hopeless)
     with pytest.raises(WorkbenchError, match="one row of"):
         build(session, TEXTS, tmp_path / "hopeless", **fixtures.OPTIONS)
+
+
+def test_sketching_in_pieces_and_without_room_gives_the_same_bytes(session, tmp_path, monkeypatch):
+    build(session, TEXTS, tmp_path / "whole", **fixtures.OPTIONS)
+    expected = fixtures.content(tmp_path / "whole")
+    real, calls = scan.sketch, 0
+
+    def scarce(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls % 3 == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*arguments)
+
+    monkeypatch.setattr(scan, "MOST_BUFFERED", 100)
+    monkeypatch.setattr(scan, "sketch", scarce)
+    build(session, TEXTS, tmp_path / "pieces", **fixtures.OPTIONS)
+    assert calls > 40  # far more than one per part and SAE
+    assert fixtures.content(tmp_path / "pieces") == expected
 
 
 def test_a_damaged_part_is_made_again(session, tmp_path, monkeypatch):

@@ -341,7 +341,8 @@ class _Gathered:
                 arrays = [
                     lists[field.name]
                     if field.name in lists
-                    else pa.array(np.asarray(numbers[field.name]), type=field.type)
+                    # What has no value is missing, not NaN, which databases sort as a number.
+                    else pa.array(numbers[field.name], type=field.type, from_pandas=True)
                     for field in STATISTICS
                 ]
                 out.write_table(pa.Table.from_arrays(arrays, schema=STATISTICS))

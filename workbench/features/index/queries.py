@@ -99,6 +99,7 @@ class FeatureIndex(IndexFiles):
         row = self.statistics_row(found)
         names = [field.name for field in dataclasses.fields(FeatureProfile)]
         numbers = {name: row[name] for name in names if name in row}
+        numbers = {name: np.nan if value is None else value for name, value in numbers.items()}
         return FeatureProfile(
             ref=found, n_counted=self.n_counted, histogram=_histogram(row), **numbers
         )

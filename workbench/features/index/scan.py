@@ -151,13 +151,13 @@ class Scanner:
                 raise Stopped
             batch = _pad(block, rows, offsets, places, documents)
             try:
-                codes = self._codes(batch)
+                found = {name: _counted(acts, batch) for name, acts in self._codes(batch).items()}
             except torch.OutOfMemoryError as error:
                 self._back_off(batch, error)
                 waiting.append(rows)
                 continue
-            for name, acts in codes.items():
-                gathered[name].add(acts, batch)
+            for name, entries in found.items():
+                gathered[name].add(entries)
             if progress is not None:
                 progress(int(block.lengths[rows].sum()))
         return PartSketch(
@@ -217,6 +217,21 @@ def _pad(
     )
 
 
+_Entries = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Feature, place, document and activation."""
+
+
+def _counted(acts: FeatureActs, batch: _Batch) -> _Entries:
+    """Activations at counted tokens."""
+    device = acts.device
+    rows = acts.rows()
+    kept = batch.counted.to(device).flatten()[rows]
+    rows = rows[kept]
+    place = batch.place.to(device).flatten()[rows]
+    document = batch.document.to(device).flatten()[rows]
+    return acts.indices[kept], place, document, acts.values[kept].float()
+
+
 class _Gathered:
     """One SAE's activations of a block, sketched whenever there are many of them."""
 
@@ -224,33 +239,44 @@ class _Gathered:
         self._stretches = stretches.to(sae.device)
         self._settings = settings
         self._most = MOST_BUFFERED if sae.device.type == "cpu" else _BUFFERED_GPU
-        self._parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self._parts: list[_Entries] = []
         self._held = 0
         self._sketch: FeatureSketch | None = None
 
-    def add(self, acts: FeatureActs, batch: _Batch) -> None:
-        device = acts.device
-        rows = acts.rows()
-        kept = batch.counted.to(device).flatten()[rows]
-        rows = rows[kept]
-        place = batch.place.to(device).flatten()[rows]
-        document = batch.document.to(device).flatten()[rows]
-        self._parts.append((acts.indices[kept], place, document, acts.values[kept].float()))
-        self._held += len(rows)
+    def add(self, entries: _Entries) -> None:
+        self._parts.append(entries)
+        self._held += len(entries[0])
         if self._held >= self._most:
             self._fold()
 
     def _fold(self) -> None:
+        try:
+            self._sketch = self._folded()
+        except torch.OutOfMemoryError:
+            # A sketch has the same bits wherever it is made: go on in main memory.
+            self._stretches = self._stretches.cpu()
+            self._parts = [
+                (feature.cpu(), place.cpu(), document.cpu(), value.cpu())
+                for feature, place, document, value in self._parts
+            ]
+            self._sketch = None if self._sketch is None else self._sketch.cpu()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._sketch = self._folded()
+        self._parts, self._held = [], 0
+
+    def _folded(self) -> FeatureSketch:
         device = self._stretches.device
         none = torch.zeros(0, dtype=torch.int64, device=device)
-        empty = (none, none, none, none.float())
-        columns = [torch.cat(column) for column in zip(*(self._parts or [empty]), strict=True)]
-        self._parts, self._held = [], 0
-        feature, place, document, value = columns
+        parts = self._parts or [(none, none, none, none.float())]
+        feature, place, document, value = (
+            torch.cat([column.to(device) for column in columns])
+            for columns in zip(*parts, strict=True)
+        )
         new = sketch(feature, place, document, value, self._stretches, self._settings)
-        if self._sketch is not None:
-            new = merge([self._sketch, new], self._stretches, self._settings, interleaved=True)
-        self._sketch = new
+        if self._sketch is None:
+            return new
+        return merge([self._sketch, new], self._stretches, self._settings, interleaved=True)
 
     def finish(self) -> FeatureSketch:
         if self._parts or self._sketch is None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureTable"]
 
+_MOST_IN_MEMORY = 4_000_000
 _OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
 
 
@@ -45,16 +46,19 @@ class FeatureTable:
         self.columns: tuple[str, ...] = ("sae", *numbers)
         """Columns that can be shown, sorted by and filtered on."""
         every = ", ".join(_name(name) for name in numbers)
-        for view, table, columns in (
-            ("features", "stats", every),
-            ("contexts", "contexts", "*"),
+        # The numbers of a few million features fit in memory, where sorting them takes
+        # milliseconds; the much longer table of contexts stays on disk.
+        small = sum(sae["d_sae"] for sae in saes.values()) <= _MOST_IN_MEMORY
+        for view, table, columns, kind in (
+            ("features", "stats", every, "TABLE" if small else "VIEW"),
+            ("contexts", "contexts", "*", "VIEW"),
         ):
             pieces = [
                 f"SELECT {_text(name)} AS sae, {columns} "
                 f"FROM read_parquet({_text(str(path / sae['folder'] / f'{table}.parquet'))})"
                 for name, sae in saes.items()
             ]
-            self._database.execute(f"CREATE VIEW {view} AS {' UNION ALL '.join(pieces)}")
+            self._database.execute(f"CREATE {kind} {view} AS {' UNION ALL '.join(pieces)}")
         documents = _text(str(path / "documents.parquet"))
         self._database.execute(f"CREATE VIEW documents AS SELECT * FROM read_parquet({documents})")
 
@@ -64,7 +68,7 @@ class FeatureTable:
         Parameters
         ----------
         query
-            Over the views ``features`` (one row per feature), ``contexts`` (the activations kept:
+            Over the tables ``features`` (one row per feature), ``contexts`` (the activations kept:
             ``rank`` ≥ 0 for the strongest, ``sampled`` for those drawn at random; with
             ``position``, ``token`` id, ``document`` and ``value``) and ``documents``.
         parameters
