@@ -255,38 +255,44 @@ def measure(
     )
 
 
-def labels(features: Sequence[ConceptFeature]) -> dict[str, dict[str, dict[str, Any]]]:
+def labels(report: Report) -> dict[str, dict[str, dict[str, Any]]]:
     """Return, per SAE, the features that stand for a concept on held-out text.
 
     Parameters
     ----------
-    features
-        Every SAE's best feature for every concept.
+    report
+        Every SAE's best feature for every concept is read from here.
 
     Returns
     -------
     dict
-        SAE name to feature index (as text) to ``{"label", "f1", "threshold"}``. A feature that is
-        best for several concepts carries the one it detects best.
+        SAE name to feature index (as text) to ``{"label", "f1", "threshold", "measured_on"}``. A
+        feature that stands for a concept over every token of running text is labelled by that;
+        others by the concept sets. Of several concepts the one detected best is taken.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for feature in sorted(features, key=lambda feature: feature.f1):
-        if feature.f1 >= F1_BAR:
-            found.setdefault(feature.sae, {})[str(feature.feature)] = {
-                "label": feature.concept,
-                "f1": round(feature.f1, 4),
-                "threshold": round(feature.threshold, 6),
-            }
+    for where, features in (
+        ("concept set", report.set_features),
+        ("every token", report.features),
+    ):
+        for feature in sorted(features, key=lambda feature: feature.f1):
+            if feature.f1 >= F1_BAR:
+                found.setdefault(feature.sae, {})[str(feature.feature)] = {
+                    "label": feature.concept,
+                    "f1": round(feature.f1, 4),
+                    "threshold": round(feature.threshold, 6),
+                    "measured_on": where,
+                }
     return found
 
 
-def write_labels(assets: Path, features: Sequence[ConceptFeature]) -> None:
+def write_labels(assets: Path, report: Report) -> None:
     """Write ``labels.json`` beside every SAE; empty where no feature stands for a concept."""
-    named = labels(features)
+    named = labels(report)
     for path in sorted((assets / "saes").iterdir()):
         if path.is_dir():
             entries = dict(sorted(named.get(path.name, {}).items(), key=lambda item: int(item[0])))
-            (path / "labels.json").write_text(json.dumps(entries, indent=1) + "\n")
+            (path / "labels.json").write_text(json.dumps({"features": entries}, indent=1) + "\n")
 
 
 def table(measures: Sequence[Measure]) -> str:
@@ -363,7 +369,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log=lambda line: print(line, file=sys.stderr, flush=True),
     )
     if arguments.labels:
-        write_labels(assets, report.features)
+        write_labels(assets, report)
     if arguments.json:
         print(json.dumps([measure.to_dict() for measure in report.measures], indent=1))
     else:
