@@ -192,7 +192,7 @@ def test_the_best_feature_is_chosen_on_training_text() -> None:
     assert best_per_concept(found)["a"].feature == 1
 
 
-def test_labels_keep_good_features_and_prefer_running_text(tmp_path) -> None:
+def test_labels_keep_good_features_and_the_better_of_two_concepts(tmp_path) -> None:
     found = report.Report(
         measures=(),
         qualities=(),
@@ -209,11 +209,8 @@ def test_labels_keep_good_features_and_prefer_running_text(tmp_path) -> None:
         (tmp_path / "saes" / name).mkdir(parents=True)
     report.write_labels(tmp_path, found)
     written = json.loads((tmp_path / "saes" / "x" / "labels.json").read_text())["features"]
-    common = {"threshold": 0.5}
-    assert written == {
-        "1": {"label": "b", "f1": 0.95, "measured_on": "every token", **common},
-        "3": {"label": "e", "f1": 0.8, "measured_on": "concept set", **common},
-    }
+    # Feature 3 is good on its concept set only.
+    assert written == {"1": {"label": "b", "f1": 0.95, "threshold": 0.5}}
     assert json.loads((tmp_path / "saes" / "y" / "labels.json").read_text()) == {"features": {}}
     table = report.concept_table(found)
     assert "| `b` | `x/1` | 0.95 | – | – |" in table

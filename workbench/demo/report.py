@@ -256,33 +256,28 @@ def measure(
 
 
 def labels(report: Report) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return, per SAE, the features that stand for a concept on held-out text.
+    """Return, per SAE, the features that stand for a concept on held-out running text.
 
     Parameters
     ----------
     report
-        Every SAE's best feature for every concept is read from here.
+        Every SAE's best feature for every concept is read from here. The concept sets are not:
+        a feature may part a concept from most of its rivals and speak for another one too.
 
     Returns
     -------
     dict
-        SAE name to feature index (as text) to ``{"label", "f1", "threshold", "measured_on"}``. A
-        feature that stands for a concept over every token of running text is labelled by that;
-        others by the concept sets. Of several concepts the one detected best is taken.
+        SAE name to feature index (as text) to ``{"label", "f1", "threshold"}``. A feature that
+        is best for several concepts carries the one it detects best.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for where, features in (
-        ("concept set", report.set_features),
-        ("every token", report.features),
-    ):
-        for feature in sorted(features, key=lambda feature: feature.f1):
-            if feature.f1 >= F1_BAR:
-                found.setdefault(feature.sae, {})[str(feature.feature)] = {
-                    "label": feature.concept,
-                    "f1": round(feature.f1, 4),
-                    "threshold": round(feature.threshold, 6),
-                    "measured_on": where,
-                }
+    for feature in sorted(report.features, key=lambda feature: feature.f1):
+        if feature.f1 >= F1_BAR:
+            found.setdefault(feature.sae, {})[str(feature.feature)] = {
+                "label": feature.concept,
+                "f1": round(feature.f1, 4),
+                "threshold": round(feature.threshold, 6),
+            }
     return found
 
 
