@@ -68,6 +68,7 @@ def test_the_short_forms_say_what_is_there(session):
     for word in ("tiny", "float32 on cpu", "resid_post.2", "MiB", "BOS once", "topk"):
         assert word in shown
     assert len(shown) < 10_000
+    assert str(session.saes["resid_post.2"].source.identifier) not in shown
 
 
 def test_names_never_become_html(folders, tmp_path):

@@ -273,12 +273,15 @@ class Session:
             hint = "<p>no SAEs attached; <code>session.attach(...)</code> takes a registry release,"
             return f"<table>{head}</table>{hint} a directory, or an SAE</p>"
         columns = ["name", "site", "architecture", "d_sae", "l0", "mib", "resident", "source"]
-        rows = saes.to_pandas()[columns].to_html(
+        listed = saes.to_pandas()[columns]
+        # A shared notebook should not tell where its author keeps files.
+        listed["source"] = [_short(source) for source in listed["source"]]
+        rows = listed.to_html(
             index=False, escape=True, na_rep="–", max_rows=60, float_format=lambda x: f"{x:.1f}"
         )
-        listed = f"<summary>{len(saes)} SAEs</summary>{rows}"
         opened = " open" if len(saes) <= 4 else ""
-        return f"<table>{head}</table><details{opened}>{listed}</details>"
+        summary = f"<summary>{len(saes)} SAEs</summary>"
+        return f"<table>{head}</table><details{opened}>{summary}{rows}</details>"
 
 
 def open(  # noqa: A001 - wb.open is the door to everything
@@ -364,6 +367,11 @@ def open(  # noqa: A001 - wb.open is the door to everything
         else:
             store.attach(where)
     return Session(loaded, store)
+
+
+def _short(source: str) -> str:
+    path = Path(source)
+    return "/".join(path.parts[-2:]) if path.is_absolute() else source
 
 
 def _each(saes: Any) -> list[Any]:
