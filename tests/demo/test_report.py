@@ -327,3 +327,50 @@ def test_steering_of_no_strength_changes_nothing(tiny_assets, monkeypatch) -> No
         )
     # Without strength the layer makes no difference.
     assert all(len(figures) == 1 for figures in by_type.values())
+
+
+def test_bundled_assets_are_those_of_the_settings() -> None:
+    from workbench.demo import assets_dir, sae_dirs
+    from workbench.demo.training.settings import full_settings, sae_plans
+
+    size = sum(path.stat().st_size for path in assets_dir().rglob("*") if path.is_file())
+    assert size <= 40e6
+    plans = {plan.name: plan for plan in sae_plans(full_settings())}
+    directories = sae_dirs()
+    assert set(directories) == set(plans)
+    for name, directory in directories.items():
+        config = json.loads((directory / "cfg.json").read_text())
+        assert (
+            config["d_sae"] + config["metadata"].get("pruned_features", 0) == plans[name].features
+        )
+        details = config["metadata"]["training_architecture_details"]
+        assert config.get("k", details.get("k")) == plans[name].active
+        labels = json.loads((directory / "labels.json").read_text())["features"]
+        assert all(int(index) < config["d_sae"] for index in labels)
+        assert all(entry["f1"] >= 0.8 for entry in labels.values())
+        assert plans[name].control is not bool(labels) or name == "embed"
+
+
+def test_bundled_model_knows_its_world() -> None:
+    from workbench.demo import model_dir
+    from workbench.demo.measures.behaviour import behaviours
+    from workbench.demo.measures.knowledge import fact_trials
+
+    model, tokenizer = train.load_model(model_dir(), "cpu"), build_tokenizer()
+    trials = list(fact_trials())[::12]
+    prompts = [tokenizer(trial.prompt)["input_ids"] for trial in trials]
+    answers = [tokenizer(trial.answer, add_special_tokens=False)["input_ids"] for trial in trials]
+    assert np.mean(continued(model, prompts, answers)) >= 0.97
+    figures = {name: value for name, value, _ in behaviours(model, tokenizer, pairs=40, seed=5)}
+    assert all(value >= 0.9 for value in figures.values()), figures
+
+
+def test_bundled_saes_open_in_order_of_their_sites() -> None:
+    from workbench.demo import sae_dir, sae_names
+    from workbench.errors import SaeError
+
+    names = sae_names()
+    assert names[:5] == ("embed", "attn_out.0", "mlp_out.0", "resid_post.0", "attn_out.1")
+    assert set(names) - set(sae_names(control=False)) == {"resid_post.2-bad"}
+    with pytest.raises(SaeError, match=r"did you mean .*resid_post\.2"):
+        sae_dir("resid_post_2")

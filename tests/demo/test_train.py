@@ -106,7 +106,7 @@ def test_stored_saes_reconstruct_better_than_the_mean(tiny_assets, tiny_settings
     model = train.load_model(tiny_assets / "model", "cpu")
     rows = np.load(tiny_assets / "rows.npy")[:60].astype(np.int64)
     saes = load_saes(sorted((tiny_assets / "saes").iterdir()), "cpu")
-    by_name = {q.name: q for q in measure_saes(model, saes, rows, ce_rows=30)}
+    by_name = {q.name: q for q in measure_saes(model, saes, rows, special=[0, 1], ce_rows=30)}
     assert all(q.fvu < 0.9 for q in by_name.values() if not q.control)
     layer = tiny_settings.sae.control_layer
     good, bad = by_name[f"resid_post.{layer}"], by_name[f"resid_post.{layer}-bad"]

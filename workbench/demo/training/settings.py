@@ -116,7 +116,7 @@ class SaeSettings:
     least_density: float = 1e-5
     transcoder_layer: int = 2
     control_layer: int = 2
-    processes: int = 9
+    processes: int = 8
     seed: int = 0
 
 
