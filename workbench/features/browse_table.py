@@ -8,15 +8,16 @@ Queries are put together from checked column names; every value goes in as a par
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from workbench.errors import InputError, LoadError, unknown
+from workbench.features.browse_query import FLAGS, BrowseQuery, Hits, checked, clause_of
 from workbench.features.refs import FeatureRef, FeatureSet
 
 if TYPE_CHECKING:
@@ -29,52 +30,7 @@ __all__ = ["MAP", "BrowseQuery", "BrowseTable", "Hits"]
 MAP = ("map_x", "map_y")
 """Columns of the map of decoder directions."""
 
-OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
 _ORDERS = 6
-_FLAGS = ("dead", "dense", "labelled")
-
-
-@dataclass(frozen=True, eq=False)
-class Hits:
-    """Features a search found.
-
-    Parameters
-    ----------
-    refs
-        The features.
-    score
-        How well each matches, larger is better.
-    why
-        What matched, in words.
-    means
-        What the score is.
-    """
-
-    refs: tuple[FeatureRef, ...]
-    score: Float[np.ndarray, " hits"]
-    why: tuple[str, ...]
-    means: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class BrowseQuery:
-    """Which features, and in which order.
-
-    Parameters
-    ----------
-    where
-        Conditions that all must hold: (column, operator, value), the operator one of
-        ``=  !=  <  <=  >  >=``.
-    order_by, descending
-        Column to sort by, ``"score"`` for a search's own order; missing values last.
-    hits
-        What a search found; None for all features.
-    """
-
-    where: tuple[tuple[str, str, Any], ...] = ()
-    order_by: str = "density"
-    descending: bool = True
-    hits: Hits | None = None
 
 
 class BrowseTable:
@@ -126,7 +82,7 @@ class BrowseTable:
         if missing:
             raise InputError(f"a table of features needs the columns {sorted(missing)}")
         self.statistics: tuple[str, ...] = tuple(
-            name for name in self._stored if name not in ("sae", "feature", *_FLAGS)
+            name for name in self._stored if name not in ("sae", "feature", *FLAGS)
         )
         """Columns of numbers."""
         self.saes: tuple[str, ...] = tuple(
@@ -145,6 +101,7 @@ class BrowseTable:
             raise InputError("a table of features needs every feature of an SAE once, in order")
         self._labels: dict[FeatureRef, str] = {}
         self._map: Float[np.ndarray, "row 2"] | None = None
+        self._places: weakref.WeakKeyDictionary[Hits, dict[int, int]] = weakref.WeakKeyDictionary()
         self._orders: OrderedDict[Any, Int[np.ndarray, " rows"]] = OrderedDict()
         self._rebuild()
 
@@ -235,13 +192,14 @@ class BrowseTable:
         InputError
             A column or an operator is unknown, or a value does not fit its column.
         """
-        key = (query.where, query.order_by, query.descending, query.hits)
+        where = checked(query.where, self.columns, self.saes)
+        key = (where, query.order_by, query.descending, query.hits)
         with self._lock:
             found = self._orders.get(key)
             if found is not None:
                 self._orders.move_to_end(key)
                 return found
-            clause, values = self._conditions(query.where)
+            clause, values = clause_of(where, self.columns, self.saes)
             source, by = "browse", self._sorting(query)
             cursor = self._database.cursor()
             if query.hits is not None:
@@ -268,8 +226,7 @@ class BrowseTable:
         label = table["label"].astype(object)
         table["label"] = label.where(label.notna(), None)
         if hits is not None:
-            places = {self.row_of(ref): at for at, ref in enumerate(hits.refs)}
-            slots = [places[int(row)] for row in rows]
+            slots = self._slots(rows, hits)
             table["score"] = hits.score[slots]
             table["why"] = [hits.why[slot] for slot in slots]
         return table
@@ -296,7 +253,7 @@ class BrowseTable:
         for name in names:
             self._number(name)
         chosen = ", ".join(f'"{name}"' for name in names)
-        clause, values = self._conditions(query.where)
+        clause, values = clause_of(query.where, self.columns, self.saes)
         with self._lock:
             cursor = self._database.cursor()
             source = "browse"
@@ -334,26 +291,13 @@ class BrowseTable:
         if name not in numbers:
             raise InputError(unknown("column of numbers", name, numbers))
 
-    def _conditions(self, where: tuple[tuple[str, str, Any], ...]) -> tuple[str, list[Any]]:
-        pieces, values = [], []
-        for column, operator, value in where:
-            if column not in self.columns:
-                raise InputError(unknown("column", str(column), self.columns))
-            if operator not in OPERATORS:
-                raise InputError(unknown("operator", str(operator), OPERATORS))
-            if column == "sae" and value not in self._starts:
-                raise InputError(unknown("SAE in this table", str(value), self.saes))
-            if column in ("sae", "label"):
-                fits = isinstance(value, str)
-            elif column in _FLAGS:
-                fits = isinstance(value, bool)
-            else:
-                fits = isinstance(value, int | float) and not isinstance(value, bool)
-            if not fits:
-                raise InputError(f"{column} cannot be compared with {value!r}")
-            pieces.append(f'"{column}" {operator} ?')
-            values.append(value)
-        return (f" WHERE {' AND '.join(pieces)}" if pieces else ""), values
+    def _slots(self, rows: Int[np.ndarray, " n"], hits: Hits) -> list[int]:
+        """Where rows are among the hits; remembered, for pages come one after another."""
+        places = self._places.get(hits)
+        if places is None:
+            places = {self.row_of(ref): at for at, ref in enumerate(hits.refs)}
+            self._places[hits] = places
+        return [places[int(row)] for row in rows]
 
     def _hit_table(self, hits: Hits) -> Any:
         import pyarrow as pa
