@@ -1,0 +1,27 @@
+"""Directions: entity recognition, probes, and the methods that find a concept's direction."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.directions.direction import Direction
+    from workbench.directions.token_scores import TokenScores
+
+_HOMES = {
+    "Direction": "direction",
+    "TokenScores": "token_scores",
+}
+
+__all__ = ["Direction", "TokenScores"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
