@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workbench.model.sites import Site
     from workbench.model.tokens import Chat, TokenPolicy, Tokens
 
-__all__ = ["Generation", "Sampling", "generate"]
+__all__ = ["Generation", "Sampling", "StopReason", "end_tokens", "filters", "generate"]
 
 StopReason = Literal["length", "eos", "stop", "context", "cancelled"]
 
@@ -191,7 +191,7 @@ def generate(
     stops = [stop] if isinstance(stop, str) else list(stop)
     loop = _Loop(model, start, sampling, edits or {})
     reason: StopReason = "length"
-    ends = _end_tokens(model)
+    ends = end_tokens(model)
     while len(loop.new) < max_new_tokens:
         if len(start) + len(loop.new) >= model.n_ctx:
             reason = "context"
@@ -210,8 +210,8 @@ def generate(
     return _result(model, tokens, loop, reason, stops, sampling)
 
 
-def _end_tokens(model: Model) -> frozenset[int]:
-    """Tokens that end a text: the tokenizer's EOS and those the checkpoint's settings name."""
+def end_tokens(model: Model) -> frozenset[int]:
+    """Return the tokens that end a text: the tokenizer's EOS and those the checkpoint names."""
     settings = getattr(model.network.plain, "generation_config", None)
     named = getattr(settings, "eos_token_id", None)
     ids = [named] if isinstance(named, int) else list(named or ())
@@ -236,7 +236,7 @@ class _Loop:
         self._points = place_edits(model, edits)
         self._engine = model.network.engine_for(list(self._points))
         self._sampling = sampling
-        self._filters = _filters(sampling)
+        self._filters = filters(sampling)
         self._generator = torch.Generator().manual_seed(sampling.seed)
 
     def step(self) -> int:
@@ -274,7 +274,8 @@ class _Loop:
         return str(whole)[len(before) :]
 
 
-def _filters(sampling: Sampling) -> Any:
+def filters(sampling: Sampling) -> Any:
+    """Build the chain of logits processors that `sampling` asks for, in Hugging Face order."""
     from transformers import (
         LogitsProcessorList,
         RepetitionPenaltyLogitsProcessor,
