@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+    from workbench.directions.concept_results import ConceptStudy
     from workbench.features.browse import FeatureBrowser
     from workbench.features.dashboard import Dashboard
     from workbench.features.describe import CostEstimate, Descriptions
@@ -169,6 +170,12 @@ class Session:
         from workbench.features.retrieval import retrieve
 
         return retrieve(self, query, k, **options)
+
+    def concept(self, positives: Any, negatives: Any = None, **options: Any) -> ConceptStudy:
+        """Find a concept by every method and compare them; see `directions.concepts.concept`."""
+        from workbench.directions.concepts import concept
+
+        return concept(self, positives, negatives, **options)
 
     def generate(
         self, prompt: str | Chat | Tokens, max_new_tokens: int = 50, **settings: Any

@@ -6,15 +6,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workbench.directions.concept_results import ConceptComparison, ConceptStudy
+    from workbench.directions.concept_sets import ConceptSet, read_concepts
+    from workbench.directions.concepts import compare_concepts, concept
     from workbench.directions.direction import Direction
     from workbench.directions.token_scores import TokenScores
 
 _HOMES = {
+    "ConceptComparison": "concept_results",
+    "ConceptSet": "concept_sets",
+    "ConceptStudy": "concept_results",
     "Direction": "direction",
     "TokenScores": "token_scores",
+    "compare_concepts": "concepts",
+    "concept": "concepts",
+    "read_concepts": "concept_sets",
 }
 
-__all__ = ["Direction", "TokenScores"]
+__all__ = [
+    "ConceptComparison",
+    "ConceptSet",
+    "ConceptStudy",
+    "Direction",
+    "TokenScores",
+    "compare_concepts",
+    "concept",
+    "read_concepts",
+]
 
 
 def __getattr__(name: str) -> Any:
