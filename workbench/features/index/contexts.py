@@ -159,7 +159,9 @@ class ContextReader:
             size = self._index.settings.silent_width
             begin = context.position - context.column + context.column // size * size
             places = np.arange(context.start, context.start + len(context.values))
-            context.values[(places >= begin) & (places < begin + size)] = 0.0
+            inside = (places >= begin) & (places < begin + size)
+            # A special token's activation is not in the index, in a silent stretch either.
+            context.values[inside & ~context.special] = 0.0
         return context
 
     def _at(
