@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
 from browser.readings import HOSTILE
 
+from workbench.features.ablation import NextToken
 from workbench.features.dashboard import (
     Context,
     ContextGroup,
@@ -249,9 +251,9 @@ def attention() -> Dashboard:
         counted_tokens=34_000,
         fires=140,
         sources=(
-            HeadSource(head=3, position=2, value=0.82),
-            HeadSource(head=0, position=1, value=0.31),
-            HeadSource(head=3, position=0, value=-0.12),
+            HeadSource(head=3, position=2, value=0.82, token=" Elena"),
+            HeadSource(head=0, position=1, value=0.31, token=" coach"),
+            HeadSource(head=3, position=-4, value=-0.12, token="<s>"),
         ),
     )
 
@@ -321,7 +323,19 @@ class Pages:
     def __init__(self) -> None:
         self.asked: list[tuple] = []
 
-    def feature(self, session, ref, *, top=20, per_group=5, window=None):
+    def rooms(self):
+        """Modules with these answers, by the name each stands in for."""
+        import types
+
+        made = {}
+        stands_for = {"page": ("feature", "resample", "with_sources"), "ablation": ("ablate",)}
+        for name, functions in stands_for.items():
+            made[f"workbench.features.{name}"] = module = types.ModuleType(name)
+            for function in functions:
+                setattr(module, function, getattr(self, function))
+        return made
+
+    def feature(self, session, ref, *, top=20, per_group=5, window=None, sources=True):
         self.asked.append(("feature", str(ref)))
         if ref.index == 999:
             raise ValueError("feature 999 is cursed <b>")
@@ -333,11 +347,19 @@ class Pages:
         contexts = tuple(about(7000 + i, low + (high - low) * i / n) for i in range(n))
         return ContextGroup(kind="brush", low=low, high=high, total=321, contexts=contexts)
 
-    def ablation_effect(self, session, ref, context):
-        self.asked.append(("ablation_effect", str(ref), context.document))
-        effect = np.linspace(-0.5, 0.5, len(context.tokens))
-        effect[0] = np.nan
-        return effect
+    def with_sources(self, session, dashboard):
+        self.asked.append(("with_sources", dashboard.feature))
+        return dataclasses.replace(dashboard, sources=attention().sources)
+
+    def ablate(self, session, ref, context):
+        self.asked.append(("ablate", str(ref), context.document))
+        loss = np.linspace(-0.5, 0.5, len(context.tokens))
+        loss[0] = np.nan
+        after = tuple(
+            (NextToken(token=f" next {i}", token_id=i, before=0.5, after=0.25),)
+            for i in range(len(context.tokens))
+        )
+        return SimpleNamespace(loss=loss, next_tokens=after)
 
 
 def session(policy: dict | None = None) -> SimpleNamespace:
@@ -373,11 +395,7 @@ def session(policy: dict | None = None) -> SimpleNamespace:
 def install() -> Pages:
     """Put made-up answers in the place of the room that makes pages, in this process."""
     import sys
-    import types
 
     pages = Pages()
-    room = types.ModuleType("workbench.features.page")
-    for name in ("feature", "resample", "ablation_effect"):
-        setattr(room, name, getattr(pages, name))
-    sys.modules["workbench.features.page"] = room
+    sys.modules.update(pages.rooms())
     return pages

@@ -136,27 +136,40 @@ def test_without_an_index_the_weights_still_speak(session):
     assert not shown.complete
 
 
-def test_ablating_changes_the_loss_as_a_hook_would(session):
-    shown = session.feature(f"{SAE}/5", window=40)
-    context = next(g for g in shown.groups if g.kind == "top").contexts[0]
-    effect = page.ablation_effect(session, f"{SAE}/5", context)
-    assert len(effect) == len(context.tokens)
-    ids = torch.tensor([context.token_ids.tolist()])
-    sae = session.saes[SAE]
+def test_descriptions_of_earlier_runs_are_shown(session):
+    ref = f"{SAE}/5"
+    assert session.feature(ref).description is None
+    folder = session.opened_index.path
+    made = session.describe([ref], progress=False)
+    shown = session.feature(ref).description
+    assert made[ref].text
+    assert shown.startswith(made[ref].text)
+    assert "described by token statistics (no language model)" in shown
+    assert f"detection {made[ref].score('detection').value:.2f}" in shown
+    assert session.feature(f"{SAE}/6").description is None
+    # A newer run is the one shown; what is no such file is passed over.
+    newer = session.describe(
+        [ref], labeller=lambda evidence: "cats, \u00e0 la carte", progress=False
+    )
+    assert session.feature(ref).description.startswith(newer[ref].text)
+    broken = folder / "descriptions" / "broken"
+    broken.mkdir()
+    (broken / "descriptions.jsonl").write_bytes(b"[1]\n{not json\n\xff\n")
+    assert session.feature(ref).description.startswith(newer[ref].text)
 
-    def ablate(x):
-        code = sae.encode_dense(x)
-        return x - code[..., 5:6] * sae.decoder_rows([5])
 
-    tokens = session.tokens(ids)
-    losses = []
-    for edits in ({}, {SAE: ablate}):
-        scores = session.run(tokens, edits=edits, logits=True).logits[0, :-1].log_softmax(-1)
-        losses.append(-scores.gather(1, ids[0, 1:, None])[:, 0])
-    assert ids[0, 0] == session.tokenizer.bos_token_id
-    np.testing.assert_allclose(effect[1:], (losses[1] - losses[0]).numpy(), atol=1e-4)
-    assert np.isnan(effect[0])
-    assert np.abs(effect[1:]).max() > 1e-3
+def test_a_density_that_came_with_the_sae_is_told_apart(session, tmp_path):
+    sae = sae_fixtures.save_sae(
+        tmp_path / "sae",
+        sae_fixtures.make_module("topk", d_in=32, d_sae=24),
+        log_sparsity=torch.linspace(-3, -1, 24),
+    )
+    other = wb.Session(session.model, type(session.saes)(session.model))
+    other.attach(sae, name="resid_post.1")
+    shown = other.feature("resid_post.1/23")
+    assert shown.stated_density == pytest.approx(0.1, rel=1e-5)
+    assert shown.counted_tokens == 0
+    assert session.feature(f"{SAE}/5").stated_density is None
 
 
 def test_a_background_build_is_used_as_it_grows(session, tmp_path):

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 import sys
-import types
 from html.parser import HTMLParser
 
 import numpy as np
@@ -27,10 +26,8 @@ from workbench.widgets.feature_page import compact, pack_groups
 def pages(monkeypatch):
     """The room that makes pages, replaced by made-up answers that are written down."""
     made = features.Pages()
-    module = types.ModuleType("workbench.features.page")
-    for name in ("feature", "resample", "ablation_effect"):
-        setattr(module, name, getattr(made, name))
-    monkeypatch.setitem(sys.modules, "workbench.features.page", module)
+    for name, module in made.rooms().items():
+        monkeypatch.setitem(sys.modules, name, module)
     # A browser driven in this process leaves an event loop that only runs inside its own calls.
     monkeypatch.setattr("workbench.widgets.base._running_loop", lambda: None)
     return made
@@ -291,14 +288,39 @@ def test_opening_another_feature_keeps_the_text_but_not_its_values(live):
 def test_ablating_answers_for_the_context_under_the_pointer(live, pages):
     answer = ask(live, "loss_effect", feature=live.feature, group=0, index=3)
     context = live.dashboard.groups[0].contexts[3]
-    assert pages.asked == [("ablation_effect", live.feature, context.document)]
+    assert pages.asked == [("ablate", live.feature, context.document)]
     assert answer["data"]["effect"]["shape"] == [len(context.tokens)]
     live.brush = [1.0, 2.0]
     ask(live, "loss_effect", feature=live.feature, group="brush", index=9)
-    assert pages.asked[-1] == ("ablation_effect", live.feature, 7009)
+    assert pages.asked[-1] == ("ablate", live.feature, 7009)
     for group, index in (("brush", 10), (0, -1), (99, 0), ("silent", 0)):
         refused = ask(live, "loss_effect", feature=live.feature, group=group, index=index)
         assert refused["error"]["type"] == "InputError"
+
+
+def test_next_tokens_come_with_the_loss_effect(live):
+    answer = ask(live, "loss_effect", feature=live.feature, group=0, index=3)
+    rows = answer["data"]["next"]
+    assert len(rows) == len(live.dashboard.groups[0].contexts[3].tokens)
+    assert rows[2] == [[" next 2", 2, 0.5, 0.25]]
+
+
+def test_heads_and_sources_come_after_the_page(live, pages):
+    live.dashboard = dataclasses.replace(features.attention(), sources=()).bound_to(live._session)
+    sent = live._initial
+    assert sent["sources"] == []
+    assert sent["sourced"] is False
+    answer = ask(live, "sources", feature=live.feature)
+    assert pages.asked[-1] == ("with_sources", "attn_out.2/250")
+    assert answer["data"]["sources"][0] == [3, 2, 0.82, " Elena"]
+    # The page is not sent again, but a snapshot has them, and asking again computes nothing.
+    assert live._initial is sent
+    assert live.snapshot()["initial"]["sources"][0] == [3, 2, 0.82, " Elena"]
+    asked = len(pages.asked)
+    ask(live, "sources", feature=live.feature)
+    assert len(pages.asked) == asked
+    refused = ask(live, "sources", feature="resid_post.2/417")
+    assert refused["error"]["type"] == "InputError"
 
 
 def test_labels_are_kept_by_whoever_registers(live):

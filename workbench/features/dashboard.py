@@ -189,14 +189,17 @@ class HeadSource:
     head
         Attention head.
     position
-        Source position in the context shown.
+        Source position in the context shown; negative for tokens before it.
     value
         Contribution of the head's reading from there to the feature's pre-activation.
+    token
+        The token there; empty where it is not known. Untrusted text.
     """
 
     head: int
     position: int
     value: float
+    token: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -237,6 +240,16 @@ class Dashboard(Result):
         Cosine of the encoder and decoder directions; None where the spaces differ.
     complete
         False while the index it came from was still being built.
+    sources
+        For attention-output features: which heads and source tokens the activation in the
+        strongest context came from, by falling size.
+    reads_raised, reads_lowered
+        For transcoders, whose encoder reads another space than the decoder writes: tokens whose
+        embedding raises and lowers the feature's pre-activation most.
+    similar_encoders
+        For transcoders: nearest encoder directions, of SAEs that read the same site.
+    stated_density
+        Fraction of tokens that came with the SAE or file, counted elsewhere; None without one.
     """
 
     view_class: ClassVar[str | None] = "workbench.widgets.feature:FeatureView"
@@ -263,6 +276,10 @@ class Dashboard(Result):
     encoder_decoder_cosine: float | None
     complete: bool = True
     sources: tuple[HeadSource, ...] = field(default=())
+    reads_raised: tuple[TokenEffect, ...] = field(default=())
+    reads_lowered: tuple[TokenEffect, ...] = field(default=())
+    similar_encoders: tuple[Neighbour, ...] = field(default=())
+    stated_density: float | None = None
 
     @property
     def ref(self) -> FeatureRef:
@@ -273,6 +290,12 @@ class Dashboard(Result):
     def density(self) -> float:
         """Fraction of counted tokens on which the feature fires."""
         return self.fires / self.counted_tokens if self.counted_tokens else float("nan")
+
+    @property
+    def strongest(self) -> Context | None:
+        """The context with the largest activation, None where the feature never fires."""
+        top = next((group for group in self.groups if group.kind == "top"), None)
+        return top.contexts[0] if top is not None and top.contexts else None
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per context: group, document, position, token, value, text around it."""

@@ -23,8 +23,10 @@ __all__ = [
     "Labeller",
     "angle",
     "coordinates",
+    "cosines",
     "locate",
     "logit_effects",
+    "named_effects",
     "similar",
 ]
 
@@ -79,17 +81,24 @@ def logit_effects(
         return (), (), none
     with torch.inference_mode():
         effects = model.readout(sae.decoder_rows([index]))[0].cpu()
-    k = min(k, len(effects))
     counts, edges = np.histogram(effects.numpy(), bins=LOGIT_BINS)
 
-    def named(largest: bool) -> tuple[TokenEffect, ...]:
-        best = effects.topk(k, largest=largest)
-        return tuple(
-            TokenEffect(token=model.token_string(token), token_id=token, value=value)
-            for token, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        )
+    return (
+        named_effects(model, effects, k, largest=True),
+        named_effects(model, effects, k, largest=False),
+        Histogram(edges=edges, counts=counts.astype(np.int64)),
+    )
 
-    return named(True), named(False), Histogram(edges=edges, counts=counts.astype(np.int64))
+
+def named_effects(
+    model: Model, effects: Float[Tensor, " d_vocab"], k: int, *, largest: bool
+) -> tuple[TokenEffect, ...]:
+    """Return the tokens with the largest or the least effects."""
+    best = effects.topk(min(k, len(effects)), largest=largest)
+    return tuple(
+        TokenEffect(token=model.token_string(token), token_id=token, value=value)
+        for token, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    )
 
 
 def similar(
@@ -120,9 +129,7 @@ def similar(
         for other in session.saes.values():
             if other.d_out != sae.d_out or not (other.resident or other is sae):
                 continue
-            scores = torch.cat(
-                [_cosines(unit, block) for block in other.decoder_rows().split(_BLOCK)]
-            )
+            scores = cosines(unit[0], other.decoder_rows())
             if other is sae:
                 scores[index] = 0
             best = scores.abs().topk(min(k, len(scores))).indices
@@ -136,9 +143,13 @@ def similar(
     )
 
 
-def _cosines(unit: Float[Tensor, "1 d"], rows: Float[Tensor, "rows d"]) -> Float[Tensor, " rows"]:
-    rows = rows.to(unit.device).float()
-    return (rows @ unit[0]) / rows.norm(dim=-1).clamp_min(1e-12)
+def cosines(unit: Float[Tensor, " d"], rows: Float[Tensor, "rows d"]) -> Float[Tensor, " rows"]:
+    """Cosines of one direction of length one with many, in blocks, float32."""
+    parts = []
+    for block in rows.split(_BLOCK):
+        wide = block.to(unit.device).float()
+        parts.append((wide @ unit) / wide.norm(dim=-1).clamp_min(1e-12))
+    return torch.cat(parts)
 
 
 def coordinates(sae: Sae, index: int, *, k: int = 3) -> tuple[NeuronShare, ...]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.features import geometry
@@ -20,7 +18,10 @@ from workbench.features.dashboard import (
     Histogram,
     Neighbour,
 )
+from workbench.features.describe.stored import stored_description
+from workbench.features.encoder_side import similar_encoders, token_readings
 from workbench.features.refs import FeatureRef
+from workbench.features.sources import attributes_heads, head_sources
 
 if TYPE_CHECKING:
     from workbench.features import index as indexing
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from workbench.features.index.statistics import Histogram as LogHistogram
     from workbench.session import Session
 
-__all__ = ["ablation_effect", "feature", "resample"]
+__all__ = ["feature", "resample", "with_sources"]
 
 INTERVALS = 5
 HISTOGRAM_BINS = 50
@@ -44,6 +45,7 @@ def feature(
     per_group: int = 5,
     window: int = 16,
     seed: int = 0,
+    sources: bool = True,
 ) -> Dashboard:
     """Put a feature's page together.
 
@@ -62,6 +64,9 @@ def feature(
         Tokens on either side of a context's own.
     seed
         Seed of the drawn contexts.
+    sources
+        For attention-output features: run the strongest context to tell which heads and source
+        tokens the activation came from. The view asks for it after the page is painted.
 
     Returns
     -------
@@ -84,7 +89,12 @@ def feature(
     if index is not None and profile is not None:
         groups = _groups(index, profile, top, per_group, window, seed)
         cofiring = _cofiring(index, found, label)
-    return Dashboard(
+    raised, lowered = token_readings(session.model, sae, number) if sae.is_transcoder else ((), ())
+    encoders: tuple[Neighbour, ...] = ()
+    if sae.is_transcoder:
+        encoders = similar_encoders(session, sae, number, k=NEIGHBOURS, label=label)
+    densities = sae.density()
+    dashboard = Dashboard(
         provenance=(
             index.provenance
             if index is not None and known
@@ -96,6 +106,9 @@ def feature(
         d_sae=sae.d_sae,
         architecture=sae.architecture,
         label=label(found),
+        description=(
+            stored_description(index.path, str(found)) if index is not None and known else None
+        ),
         counted_tokens=profile.n_counted if profile else 0,
         fires=profile.count if profile else 0,
         maximum=float(profile.max) if profile else float("nan"),
@@ -110,7 +123,31 @@ def feature(
         neurons=geometry.coordinates(sae, number),
         encoder_decoder_cosine=geometry.angle(sae, number),
         complete=bool(index is not None and known and not index.partial),
+        reads_raised=raised,
+        reads_lowered=lowered,
+        similar_encoders=encoders,
+        stated_density=None if densities is None else float(densities[number]),
     ).bound_to(session)
+    return with_sources(session, dashboard) if sources else dashboard
+
+
+def with_sources(session: Session, dashboard: Dashboard) -> Dashboard:
+    """Return a page with which heads and source tokens its strongest context's activation is from.
+
+    Pages of other than attention-output features, and of features without contexts, are returned
+    as they are.
+
+    Raises
+    ------
+    SaeError, InputError
+        As `workbench.features.sources.attribute`.
+    """
+    sae, _ = geometry.locate(session, dashboard.ref)
+    context = dashboard.strongest
+    if context is None or not attributes_heads(sae):
+        return dashboard
+    found = head_sources(session, dashboard.ref, context)
+    return dataclasses.replace(dashboard, sources=found).bound_to(session)
 
 
 def resample(
@@ -165,53 +202,6 @@ def resample(
         total=round(float(shares[1] - shares[0]) * histogram.total),
         contexts=_contexts(drawn),
     )
-
-
-def ablation_effect(
-    session: Session, ref: str | FeatureRef, context: Context
-) -> Float[np.ndarray, " pos"]:
-    """Measure what ablating a feature in a context does to the loss at each of its tokens.
-
-    The tokens shown are run by themselves (after BOS where the token policy has one), once as they
-    are and once with the feature set to zero at every token and the SAE's error kept.
-
-    Parameters
-    ----------
-    session
-        The session.
-    ref
-        The feature.
-    context
-        The tokens.
-
-    Returns
-    -------
-    array
-        Loss with the feature ablated minus loss as it is, in nats, at each token of the context;
-        NaN at a first token that nothing precedes.
-
-    Raises
-    ------
-    SaeError, InputError
-        There is no such feature.
-    """
-    sae, number = geometry.locate(session, ref)
-    model = session.model
-    ids = [int(token) for token in context.token_ids]
-    bos = model.tokenizer.bos_token_id
-    added = int(bool(model.policy.bos) and bos is not None and ids[0] != bos)
-    tokens = model.tokens([[bos] * added + ids])
-    edit = sae.splice("keep", edit=torch.zeros_like, features=[number])
-    clean = _loss(model.run(tokens, logits=True).logits, tokens.ids)
-    ablated = _loss(model.run(tokens, edits=edit.edits(), logits=True).logits, tokens.ids)
-    change = (ablated - clean).cpu().numpy()
-    return np.concatenate([[np.nan] * (1 - added), change]).astype(np.float32)
-
-
-def _loss(logits: Tensor | None, ids: Tensor) -> Tensor:
-    assert logits is not None  # noqa: S101 - asked for
-    scores = logits[0, :-1].float().log_softmax(-1)
-    return -scores.gather(1, ids[0, 1:, None].to(scores.device))[:, 0]
 
 
 def _labels(session: Session) -> geometry.Labeller:

@@ -19,7 +19,7 @@ from workbench.errors import SiteError
 if TYPE_CHECKING:
     from workbench.model.model import Model
 
-__all__ = ["Readout", "TokenEffects"]
+__all__ = ["Readout", "TokenEffects", "norm_gain"]
 
 
 class TokenEffects(NamedTuple):
@@ -39,6 +39,41 @@ class TokenEffects(NamedTuple):
     lowered_by: Float[Tensor, "direction top"]
 
 
+def norm_gain(
+    norm: Any, like: Float[Tensor, "rows d_model"]
+) -> tuple[Float[Tensor, " d_model"], Float[Tensor, " d_model"], bool]:
+    """Read a norm's gain and bias off what it does to a few vectors.
+
+    Parameters
+    ----------
+    norm
+        A LayerNorm or RMSNorm.
+    like
+        Gives width, device and dtype.
+
+    Returns
+    -------
+    tuple
+        Gain and bias in float32, and whether the norm centres.
+    """
+    width = like.shape[-1]
+    with torch.inference_mode():
+        # At a vector of ±1 both norms divide by one, so the gain stands alone: with bias b,
+        # norm(x) = x·g + b. A LayerNorm ignores a constant shift; an RMSNorm does not.
+        probe = torch.ones(width, device=like.device, dtype=like.dtype)
+        probe[1::2] = -1
+        if width % 2:
+            probe[-1] = 0
+        straight, flipped = norm(probe), norm(-probe)
+        gain = (straight - flipped) / 2 * probe
+        if width % 2:
+            other = torch.roll(probe, 1)
+            gain[-1] = ((norm(other) - norm(-other)) / 2 * other)[-1]
+        centred = bool(torch.allclose(norm(probe + 1), straight, atol=1e-2, rtol=1e-2))
+        bias = (straight + flipped) / 2
+    return gain.clone().float(), bias.clone().float(), centred
+
+
 class Readout:
     """The last norm and the unembedding of a model.
 
@@ -54,20 +89,7 @@ class Readout:
         norm: Any = model.network.plain_module("ln_final")
         if norm is None:
             raise SiteError("the model has no final norm the workbench can find")
-        with torch.inference_mode():
-            # At a vector of ±1 both norms divide by one, so the gain stands alone: with bias b,
-            # norm(x) = x·g + b. A LayerNorm ignores a constant shift; an RMSNorm does not.
-            probe = torch.ones(model.d_model, device=model.device, dtype=model.dtype)
-            probe[1::2] = -1
-            if model.d_model % 2:
-                probe[-1] = 0
-            straight, flipped = norm(probe), norm(-probe)
-            gain = (straight - flipped) / 2 * probe
-            if model.d_model % 2:
-                other = torch.roll(probe, 1)
-                gain[-1] = ((norm(other) - norm(-other)) / 2 * other)[-1]
-            self.centred = bool(torch.allclose(norm(probe + 1), straight, atol=1e-2, rtol=1e-2))
-        self.gain: Float[Tensor, " d_model"] = gain.clone().float()
+        self.gain, _, self.centred = norm_gain(norm, self._unembed)
 
     def __call__(
         self, directions: Float[Tensor, "direction d_model"]

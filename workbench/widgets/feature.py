@@ -7,24 +7,19 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-import traitlets
-
 from workbench.errors import InputError
-from workbench.features.refs import FeatureRef, FeatureSet
-from workbench.widgets.feature_ask import ablation, dashboard_of, sample
+from workbench.features.refs import FeatureRef
+from workbench.widgets.feature_ask import ablation, dashboard_of, sample, sourced
 from workbench.widgets.feature_check import compare, recompute
-from workbench.widgets.feature_page import pack_groups, page, trait_to_page
-from workbench.widgets.feature_sending import SendingView
+from workbench.widgets.feature_page import pack_groups, pack_sources, page, trait_to_page
+from workbench.widgets.feature_state import FeatureState
 from workbench.widgets.feature_static import feature_html
-from workbench.widgets.feature_tables import brushed_tokens, contexts_table, group_at, on_page
+from workbench.widgets.feature_tables import group_at, on_page
 from workbench.widgets.feature_text import TriedText, try_text
 from workbench.widgets.jobs import Job, background, handler
 from workbench.widgets.protocol import to_page, to_trait
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from workbench.features.dashboard import ContextGroup, Dashboard
 
 __all__ = ["FeatureView"]
@@ -33,7 +28,7 @@ _MOST_PAGES = 64
 _LONGEST_LABEL = 200
 
 
-class FeatureView(SendingView):
+class FeatureView(FeatureState):
     """A feature's dashboard on screen.
 
     Parameters
@@ -90,31 +85,10 @@ class FeatureView(SendingView):
 
     bundle = "feature"
 
-    feature = traitlets.Unicode().tag(sync=True)
-    history = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    place = traitlets.Int(0).tag(sync=True)
-    group = traitlets.Enum(
-        ("overview", "top", "width", "quantile", "silent", "brush"), "overview"
-    ).tag(sync=True)
-    window = traitlets.Enum(("5", "10", "whole"), "10").tag(sync=True)
-    hide_duplicates = traitlets.Bool(True).tag(sync=True)
-    brush = traitlets.List(traitlets.Float()).tag(sync=True)
-    text = traitlets.Unicode("").tag(sync=True)
-    marked = traitlets.Float(None, allow_none=True).tag(sync=True)
-    contexts_picked = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    tokens_brushed = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)
-    features_picked = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    dashboard = traitlets.Any()
-
-    # What is computed for a gesture, so that every picture of the view shows the same.
-    _brushed = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
-    _tried = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
-
     def __init__(self, dashboard: Dashboard, **traits: Any) -> None:
         self._pages: dict[str, Dashboard] = {dashboard.feature: dashboard}
         self._session = dashboard.session
-        self._quiet = self._visiting = False
-        self.brushed: ContextGroup | None = None
+        self._visiting = False
         self.tried: TriedText | None = None
         later = {name: traits.pop(name) for name in ("brush", "text") if name in traits}
         super().__init__(
@@ -135,61 +109,6 @@ class FeatureView(SendingView):
         self._follow(None)
         for name, value in later.items():
             setattr(self, name, value)
-
-    # What is selected
-
-    @property
-    def contexts_selected(self) -> pd.DataFrame:
-        """The picked contexts; with none picked, those sampled from the brushed range.
-
-        Columns ``feature``, ``group``, ``document``, ``position``, ``token``, ``value``,
-        ``before``, ``after``.
-        """
-        return contexts_table(self.dashboard, self.brushed, self.contexts_picked)
-
-    @property
-    def tokens_selected(self) -> pd.DataFrame:
-        """The brushed tokens: ``document``, ``position``, ``token``, ``token_id``, ``value``."""
-        return brushed_tokens(self.dashboard, self.brushed, self.tokens_brushed)
-
-    @traitlets.validate("features_picked")
-    def _valid_picked(self, proposal: Mapping[str, Any]) -> list[str]:
-        return [str(ref) for ref in FeatureSet.of(proposal["value"])]
-
-    @traitlets.validate("selection")
-    def _valid_selection(self, proposal: Mapping[str, Any]) -> FeatureSet:
-        chosen = FeatureSet.of(proposal["value"])
-        return chosen if chosen or not self.feature else FeatureSet.of(self.feature)
-
-    @traitlets.validate("brush")
-    def _valid_brush(self, proposal: Mapping[str, Any]) -> list[float]:
-        value = proposal["value"]
-        ordered = len(value) == 2 and 0 <= value[0] < value[1] < float("inf")
-        if value and not ordered:
-            raise InputError(f"a brush is [low, high] with 0 ≤ low < high, or []; got {value}")
-        return cast(list[float], value)
-
-    @traitlets.validate("feature")
-    def _valid_feature(self, proposal: Mapping[str, Any]) -> str:
-        name = str(FeatureRef.parse(proposal["value"]))
-        if self._session is None and name not in self._pages:
-            raise InputError(
-                f"{name} is not in this view, and without a session it cannot be opened; "
-                f"there are {', '.join(self._pages)}"
-            )
-        return name
-
-    def _follow(self, _change: Any) -> None:
-        self._quiet = True
-        try:
-            self.selection = FeatureSet.of(self.features_picked or [self.feature])
-        finally:
-            self._quiet = False
-
-    def _pick(self, change: Mapping[str, Any]) -> None:
-        if not self._quiet:
-            picked = [str(ref) for ref in change["new"]]
-            self.features_picked = [] if picked == [self.feature] else picked
 
     # Which feature
 
@@ -252,6 +171,17 @@ class FeatureView(SendingView):
                     self.group = "overview"
                 self._forget_text()
             self.publish()
+
+    def _complete(self, dashboard: Dashboard) -> None:
+        """Keep a page that knows more of the same feature, without drawing it anew."""
+        if dashboard.feature != self.feature:
+            return
+        self._pages[dashboard.feature] = dashboard
+        self._visiting = True
+        try:
+            self.dashboard = dashboard
+        finally:
+            self._visiting = False
 
     def _forget_text(self) -> None:
         """Values on the text were another feature's; the text itself stays."""
@@ -392,15 +322,24 @@ class FeatureView(SendingView):
     @background
     def on_loss_effect(
         self, job: Job, feature: str, group: int | str, index: int
-    ) -> dict[str, np.ndarray]:
-        """Measure what ablating the feature in one context does to the loss at each token."""
+    ) -> dict[str, Any]:
+        """Measure what ablating the feature in one context does to loss and next tokens."""
         session = self._need_session("nothing can be ablated")
         dashboard = self._shown(feature)
         contexts = group_at(dashboard, self.brushed, group).contexts
         if not 0 <= index < len(contexts):
             raise InputError(f"context {index} is outside a group of {len(contexts)}")
         job.check()
-        return {"effect": ablation(session, dashboard, contexts[index])}
+        return ablation(session, dashboard, contexts[index])
+
+    @background
+    def on_sources(self, job: Job, feature: str) -> dict[str, list[tuple[int, int, float, str]]]:
+        """Tell which heads and source tokens the strongest context's activation came from."""
+        dashboard = self._shown(feature)
+        if not dashboard.sources:
+            dashboard = sourced(self._need_session("nothing can be attributed"), dashboard)
+            job.apply(lambda: self._complete(dashboard))
+        return {"sources": pack_sources(dashboard)}
 
     @background
     def on_check(self, job: Job) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Integer
 
 from workbench.widgets.feature_page import find_context
 
@@ -98,24 +97,27 @@ def recompute(session: Any, dashboard: Dashboard, job: Job) -> dict[str, Any]:
     dict
         As `compare`.
     """
+    # On first use: a snapshot never asks, and the module brings torch along.
+    from workbench.features.rerun import activations_again, context_row
+
     index = getattr(session, "opened_index", None)
     contexts = [context for group in dashboard.groups for context in group.contexts]
-    rows = [_row(index, context) for context in contexts]
-    if not all(row is not None for row in rows):
+    rows = [row for context in contexts if (row := context_row(index, context)) is not None]
+    if len(rows) < len(contexts):
         from workbench.features.recheck import recheck
 
         again = recheck(session, dashboard)
         return {"same": again.agrees, "detail": again.summary()}
-    ref = dashboard.ref
-    sae = session.saes[ref.sae]
     limit = _ABSOLUTE + _RELATIVE * np.nan_to_num(dashboard.maximum)
     compared = 0
-    for done, (context, row) in enumerate(zip(contexts, rows, strict=True)):
-        job.progress(done, len(contexts), "contexts")
-        tokens = session.model.tokenizing.from_ids([np.asarray(row).tolist()], session.policy)
-        ran = session.run(tokens, capture=[sae.site], logits=False)
-        values = sae.encode_features(ran[sae.site], [ref.index])[0, :, 0]
-        again_values = values.detach().float().cpu().numpy()[-len(context.tokens) :]
+    made = activations_again(
+        session,
+        dashboard.ref,
+        contexts,
+        rows,
+        lambda done, total: job.progress(done, total, "contexts"),
+    )
+    for context, again_values in zip(contexts, made, strict=True):
         known = ~np.isnan(np.asarray(context.values))
         difference = np.where(known, np.abs(again_values - np.asarray(context.values)), 0.0)
         compared += int(known.sum())
@@ -125,18 +127,6 @@ def recompute(session: Any, dashboard: Dashboard, job: Job) -> dict[str, Any]:
         "same": True,
         "detail": f"{compared:,} activations in {len(contexts)} contexts recomputed, all the same",
     }
-
-
-def _row(index: Any, context: Context) -> Integer[np.ndarray, " pos"] | None:
-    """Return the index's tokens from the row's beginning to the context's end, if it is of it."""
-    if index is None:
-        return None
-    stop = context.start + len(context.tokens)
-    shown = np.asarray(index.tokens[context.start : stop])
-    if not np.array_equal(shown, np.asarray(context.token_ids)):
-        return None
-    row = int(np.searchsorted(index.rows, context.start, side="right")) - 1
-    return np.asarray(index.tokens[int(index.rows[row]) : stop])
 
 
 def _differs(context: Context, position: int, by: float) -> dict[str, Any]:

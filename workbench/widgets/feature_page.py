@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from workbench.features.dashboard import Context, ContextGroup, Dashboard, Histogram, Neighbour
+    from workbench.features.dashboard import (
+        Context,
+        ContextGroup,
+        Dashboard,
+        Histogram,
+        Neighbour,
+        TokenEffect,
+    )
 
-__all__ = ["compact", "find_context", "pack_groups", "page"]
+__all__ = ["compact", "find_context", "pack_groups", "pack_sources", "page"]
 
 
 def page(dashboard: Dashboard, *, live: bool, openable: Iterable[str] = ()) -> dict[str, Any]:
@@ -45,13 +52,19 @@ def page(dashboard: Dashboard, *, live: bool, openable: Iterable[str] = ()) -> d
         "logit_histogram": _histogram(dashboard.logit_histogram),
         "groups": pack_groups(groups),
         "gaps": _word_level(context for group in groups for context in group.contexts),
-        "raises": [(item.token, item.token_id, item.value) for item in dashboard.raises],
-        "lowers": [(item.token, item.token_id, item.value) for item in dashboard.lowers],
+        "raises": _effects(dashboard.raises),
+        "lowers": _effects(dashboard.lowers),
         "similar": _neighbours(dashboard.similar),
         "cofiring": _neighbours(dashboard.cofiring),
         "neurons": [(item.neuron, item.value, item.share) for item in dashboard.neurons],
         "cosine": dashboard.encoder_decoder_cosine,
-        "sources": [(item.head, item.position, item.value) for item in dashboard.sources],
+        "sources": pack_sources(dashboard),
+        # Where they are not made yet, the view asks for them once it is painted.
+        "sourced": bool(dashboard.sources) or not _attention(dashboard),
+        "reads_raised": _effects(dashboard.reads_raised),
+        "reads_lowered": _effects(dashboard.reads_lowered),
+        "encoders": _neighbours(dashboard.similar_encoders),
+        "stated_density": dashboard.stated_density,
         "complete": dashboard.complete,
         "provenance": _provenance(dashboard),
         "code": _setup(dashboard),
@@ -127,6 +140,19 @@ def _histogram(histogram: Histogram) -> dict[str, Any]:
         "edges": np.asarray(histogram.edges, np.float64),
         "counts": np.asarray(histogram.counts, np.float64),
     }
+
+
+def pack_sources(dashboard: Dashboard) -> list[tuple[int, int, float, str]]:
+    """Pack heads and source tokens: head, position in the strongest context, value, token."""
+    return [(item.head, item.position, item.value, item.token) for item in dashboard.sources]
+
+
+def _attention(dashboard: Dashboard) -> bool:
+    return dashboard.site.split(".")[0] in ("attn_out", "z") and dashboard.strongest is not None
+
+
+def _effects(found: Iterable[TokenEffect]) -> list[tuple[str, int, float]]:
+    return [(item.token, item.token_id, item.value) for item in found]
 
 
 def _neighbours(found: Iterable[Neighbour]) -> list[tuple[str, float, str | None]]:
