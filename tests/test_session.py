@@ -98,11 +98,11 @@ def test_closing_frees_the_memory(folders):
 
 def test_sessions_stand_side_by_side(folders):
     with wb.open(folders / "tiny", device="cpu") as one:
-        before = one.generate("the cat", 5).text
+        before = one.generate("the cat", max_new_tokens=5).text
         with wb.open(folders / "tiny", saes=folders / "saes", device="cpu") as other:
-            assert other.generate("the cat", 5).text == before
+            assert other.generate("the cat", max_new_tokens=5).text == before
             assert len(one.saes) == 0
-        assert one.generate("the cat", 5).text == before
+        assert one.generate("the cat", max_new_tokens=5).text == before
 
 
 def test_memory_lists_what_is_resident(session):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from workbench.model import Chat, Edit, Model, Pass, Site, SiteMap, TokenPolicy, Tokens
     from workbench.model.generate import Generation
     from workbench.saes import SaeStore
+    from workbench.steering.generate import SteeredTexts
 
 __all__ = ["Session", "open"]
 
@@ -178,10 +179,12 @@ class Session:
         return concept(self, positives, negatives, **options)
 
     def generate(
-        self, prompt: str | Chat | Tokens, max_new_tokens: int = 50, **settings: Any
-    ) -> Generation:
-        """Continue a prompt; see `workbench.model.generate.generate`."""
-        return self.model.generate(prompt, max_new_tokens=max_new_tokens, **settings)
+        self, prompt: Any, recipe: Any = None, *, max_new_tokens: int = 50, **settings: Any
+    ) -> Generation | SteeredTexts:
+        """Continue prompts, steered by a recipe or not; see `workbench.steering.generate`."""
+        from workbench.steering.generate import generate
+
+        return generate(self, prompt, recipe, max_new_tokens=max_new_tokens, **settings)
 
     def tokens(
         self,

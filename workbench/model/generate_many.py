@@ -182,7 +182,8 @@ def pick_tokens(
     if len(chain):
         width = max(map(len, seen)) if sampling.repetition_penalty != 1 else 1
         # Filled up with a token the row already has, which penalises nothing more.
-        padded = torch.tensor([[*ids[-width:], *ids[-1:] * (width - len(ids))] for ids in seen])
+        filled = [[*ids[-width:], *[ids[-1]] * (width - len(ids))] for ids in seen]
+        padded = torch.tensor(filled)
         logits = chain(padded, logits)
     if sampling.temperature == 0:
         return logits.argmax(-1)

@@ -137,10 +137,11 @@ class CachedRows:
         self._step: RowStep | None = None
         self._last_only = model.logits_option()
         merged: dict[str | Site, list[Edit]] = {}
-        for given, wrap in ((edits or {}, _same), (row_edits or {}, self._told)):
-            for site, functions in given.items():
-                listed = [functions] if callable(functions) else list(functions)
-                merged.setdefault(model.sites.resolve(site), []).extend(wrap(f) for f in listed)
+        for site, plain in (edits or {}).items():
+            merged.setdefault(model.sites.resolve(site), []).extend(_listed(plain))
+        for site, told in (row_edits or {}).items():
+            wrapped = [self._told(function) for function in _listed(told)]
+            merged.setdefault(model.sites.resolve(site), []).extend(wrapped)
         self._points = place_edits(model, merged)
         self.engine = model.network.engine_for(list(self._points))
         if edit_keys is None:
@@ -330,8 +331,8 @@ def bytes_per_token(model: Model) -> int:
     return int(2 * config.n_layers * heads * config.d_head * model.dtype.itemsize)
 
 
-def _same(function: Edit) -> Edit:
-    return function
+def _listed(given: Any) -> list[Any]:
+    return [given] if callable(given) else list(given)
 
 
 def _cache(layers: Iterable[Sequence[Tensor]]) -> Any:
