@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from workbench.directions.concept_results import ConceptStudy
+    from workbench.directions.probe_results import ProbeStudy
     from workbench.features.browse import FeatureBrowser
     from workbench.features.dashboard import Dashboard
     from workbench.features.describe import CostEstimate, Descriptions
@@ -171,6 +172,12 @@ class Session:
         from workbench.features.retrieval import retrieve
 
         return retrieve(self, query, k, **options)
+
+    def probe(self, texts: Sequence[Any], labels: Sequence[Any], **options: Any) -> ProbeStudy:
+        """Fit sparse and dense probes for a label; see `workbench.directions.probes.probe`."""
+        from workbench.directions.probes import probe
+
+        return probe(self, texts, labels, **options)
 
     def concept(self, positives: Any, negatives: Any = None, **options: Any) -> ConceptStudy:
         """Find a concept by every method and compare them; see `directions.concepts.concept`."""

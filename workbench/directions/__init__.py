@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from workbench.directions.concept_sets import ConceptSet, read_concepts
     from workbench.directions.concepts import compare_concepts, concept
     from workbench.directions.direction import Direction
+    from workbench.directions.probe_results import Probe, ProbeStudy
+    from workbench.directions.probes import probe
     from workbench.directions.token_scores import TokenScores
 
 _HOMES = {
@@ -17,9 +19,12 @@ _HOMES = {
     "ConceptSet": "concept_sets",
     "ConceptStudy": "concept_results",
     "Direction": "direction",
+    "Probe": "probe_results",
+    "ProbeStudy": "probe_results",
     "TokenScores": "token_scores",
     "compare_concepts": "concepts",
     "concept": "concepts",
+    "probe": "probes",
     "read_concepts": "concept_sets",
 }
 
@@ -28,9 +33,12 @@ __all__ = [
     "ConceptSet",
     "ConceptStudy",
     "Direction",
+    "Probe",
+    "ProbeStudy",
     "TokenScores",
     "compare_concepts",
     "concept",
+    "probe",
     "read_concepts",
 ]
 
