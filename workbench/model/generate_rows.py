@@ -281,6 +281,19 @@ class CachedRows:
         with torch.inference_mode():
             self._cache.batch_select_indices(index)
 
+    def as_prefix(self) -> SharedPrefix:
+        """Return the cache of one unedited row, for other rows to begin with.
+
+        Raises
+        ------
+        InputError
+            There are several rows, or edits act on this one.
+        """
+        if len(self) != 1 or self._points or self.n_fed:
+            raise InputError("a prefix is one row's prompt, read without edits")
+        layers = tuple((layer.keys, layer.values) for layer in self._cache.layers)
+        return SharedPrefix(ids=tuple(self.prompts[0]), layers=layers)
+
     # -- the network ----------------------------------------------------------------------------
 
     def _told(self, function: RowEdit) -> Edit:

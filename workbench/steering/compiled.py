@@ -150,7 +150,7 @@ def compile_recipes(
     for site, here in by_site.items():
         _place(session, here, plan(site), plan)
     return Compiled(
-        row_edits={**plans},
+        row_edits={site: plan_here for site, plan_here in plans.items()},  # noqa: C416
         edit_keys=_keys(recipes),
         edited_from=tuple(
             min((low for s in slots if (low := s.first(p)) is not None), default=None)
