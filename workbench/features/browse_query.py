@@ -56,12 +56,15 @@ class BrowseQuery:
         Column to sort by, ``"score"`` for a search's own order; missing values last.
     hits
         What a search found; None for all features.
+    only
+        Only these features; None for all.
     """
 
     where: tuple[tuple[str, str, Any], ...] = ()
     order_by: str = "density"
     descending: bool = True
     hits: Hits | None = None
+    only: tuple[FeatureRef, ...] | None = None
 
 
 def checked(

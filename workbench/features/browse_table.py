@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,7 +149,7 @@ class BrowseTable:
     def _rebuild(self) -> None:
         import pyarrow as pa
 
-        rows = np.array([self.row_of(ref) for ref in self._labels], dtype=np.int64)
+        rows = self._rows_of(self._labels)
         labels = pa.table(
             {"row": rows, "label": pa.array(list(self._labels.values()), pa.string())}
         )
@@ -193,18 +193,16 @@ class BrowseTable:
             A column or an operator is unknown, or a value does not fit its column.
         """
         where = checked(query.where, self.columns, self.saes)
-        key = (where, query.order_by, query.descending, query.hits)
+        key = (where, query.order_by, query.descending, query.hits, query.only)
         with self._lock:
             found = self._orders.get(key)
             if found is not None:
                 self._orders.move_to_end(key)
                 return found
             clause, values = clause_of(where, self.columns, self.saes)
-            source, by = "browse", self._sorting(query)
+            by = self._sorting(query)
             cursor = self._database.cursor()
-            if query.hits is not None:
-                cursor.register("hits", self._hit_table(query.hits))
-                source = "browse JOIN hits USING (row)"
+            source = self._source(cursor, query)
             direction = "DESC" if query.descending else "ASC"
             text = f"SELECT row FROM {source}{clause} ORDER BY {by} {direction} NULLS LAST, row"
             ordered = self._run(cursor, text, values).fetchnumpy()["row"].astype(np.int64)
@@ -256,10 +254,7 @@ class BrowseTable:
         clause, values = clause_of(query.where, self.columns, self.saes)
         with self._lock:
             cursor = self._database.cursor()
-            source = "browse"
-            if query.hits is not None:
-                cursor.register("hits", self._hit_table(query.hits))
-                source = "browse JOIN hits USING (row)"
+            source = self._source(cursor, query)
             text = f"SELECT row, {chosen} FROM {source}{clause} ORDER BY row"
             found = self._run(cursor, text, values).fetchnumpy()
         columns = tuple(
@@ -276,6 +271,25 @@ class BrowseTable:
             return cursor.execute(text, values)
         except duckdb.Error as error:
             raise InputError(f"the filter does not fit its column: {error}") from error
+
+    def _source(self, cursor: Any, query: BrowseQuery) -> str:
+        """Say what to select from: the table, joined with what was found, of what is asked for."""
+        import pyarrow as pa
+
+        source = "browse"
+        if query.hits is not None:
+            score = np.asarray(query.hits.score, np.float64)
+            cursor.register(
+                "hits", pa.table({"row": self._rows_of(query.hits.refs), "score": score})
+            )
+            source += " JOIN hits USING (row)"
+        if query.only is not None:
+            cursor.register("chosen", pa.table({"row": self._rows_of(query.only)}))
+            source += " SEMI JOIN chosen USING (row)"
+        return source
+
+    def _rows_of(self, refs: Iterable[FeatureRef]) -> Int[np.ndarray, " n"]:
+        return np.array([self.row_of(ref) for ref in refs], dtype=np.int64)
 
     def _sorting(self, query: BrowseQuery) -> str:
         if query.order_by == "score":
@@ -298,12 +312,6 @@ class BrowseTable:
             places = {self.row_of(ref): at for at, ref in enumerate(hits.refs)}
             self._places[hits] = places
         return [places[int(row)] for row in rows]
-
-    def _hit_table(self, hits: Hits) -> Any:
-        import pyarrow as pa
-
-        rows = np.array([self.row_of(ref) for ref in hits.refs], dtype=np.int64)
-        return pa.table({"row": rows, "score": np.asarray(hits.score, np.float64)})
 
 
 def _without_nan(table: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from workbench.errors import InputError, unknown
-from workbench.features.browse_query import COMPARISONS, BrowseQuery, Hits
+from workbench.features.browse_query import COMPARISONS, FLAGS, BrowseQuery, Hits
 from workbench.features.refs import FeatureRef
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ __all__ = ["KINDS", "conditions", "labels", "sae_names"]
 
 _CLOSE = 60.0
 _BLOCK = 8192
-_CONDITION = re.compile(r"\s*([a-z_0-9]+)\s*(<=|>=|!=|=|<|>)\s*(\S+)\s*")
+_CONDITION = re.compile(r"([a-z_0-9]+)\s*(<=|>=|!=|=|<|>|≤|≥|≠|contains\b)\s*(\"[^\"]*\"|.*\S)")
+# Not inside quotes.
+_AND = re.compile(r"\band\b(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)")
+_SIGNS = {"≤": "<=", "≥": ">=", "≠": "!="}
 
 
 def labels(session: Session) -> dict[FeatureRef, str]:
@@ -43,32 +46,45 @@ def labels(session: Session) -> dict[FeatureRef, str]:
 
 
 def conditions(text: str, columns: Iterable[str]) -> tuple[tuple[str, str, Any], ...]:
-    """Read conditions joined by ``and``, such as ``density < 0.01 and dead = false``.
+    """Read conditions joined by ``and``, such as ``density < 1% and label contains "new york"``.
+
+    A flag stands by itself (``dense``, ``not dense``, ``alive``), or is compared
+    (``dead = false``).
 
     Raises
     ------
     InputError
         A piece is none, or its column is unknown.
     """
-    known, made = tuple(columns), []
-    for piece in re.split(r"\band\b", text):
-        match = _CONDITION.fullmatch(piece)
-        if match is None:
-            raise InputError(
-                f"{piece.strip()!r} is no condition; expected a column, one of "
-                f"{' '.join(COMPARISONS)}, and a value, such as 'density < 0.01'"
-            )
-        column, operator, value = match.groups()
-        if column not in known:
-            raise InputError(unknown("column", column, known))
-        if value in ("true", "false", "True", "False"):
-            made.append((column, operator, value.lower() == "true"))
-            continue
-        try:
-            made.append((column, operator, float(value)))
-        except ValueError:
-            made.append((column, operator, value))
-    return tuple(made)
+    known = tuple(columns)
+    return tuple(_condition(piece.strip(), known) for piece in _AND.split(text))
+
+
+def _condition(piece: str, known: tuple[str, ...]) -> tuple[str, str, Any]:
+    bare = piece.removeprefix("not ").strip()
+    flag = "dead" if bare == "alive" else bare
+    if flag in FLAGS and flag in known:
+        return flag, "=", (bare == piece) != (bare == "alive")
+    match = _CONDITION.fullmatch(piece)
+    if match is None:
+        raise InputError(
+            f"{piece!r} is no condition; expected a column, one of {' '.join(COMPARISONS)} or "
+            "contains, and a value, such as 'density < 0.01'"
+        )
+    column, operator, value = match.groups()
+    if column not in known:
+        raise InputError(unknown("column", column, known))
+    operator = _SIGNS.get(operator, operator)
+    if operator == "contains" or value.startswith('"'):
+        return column, operator, value.strip('"')
+    if value.lower() in ("true", "false"):
+        return column, operator, value.lower() == "true"
+    share = value.removesuffix("%")
+    try:
+        number = float(share.replace("\u2212", "-"))
+    except ValueError:
+        return column, operator, value
+    return column, operator, number / 100 if share != value else number
 
 
 # -- the kinds ------------------------------------------------------------------------------------
