@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import InputError
 from workbench.features.browse_query import BrowseQuery, checked
 from workbench.features.browse_table import BrowseTable
-from workbench.features.refs import FeatureSet
+from workbench.features.refs import FeatureRef, FeatureSet
 from workbench.results import Result
 
 if TYPE_CHECKING:
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from workbench.features.index.queries import FeatureIndex
     from workbench.session import Session
 
-__all__ = ["FeatureBrowser", "browse"]
+__all__ = ["MOST_HITS", "FeatureBrowser", "browse"]
 
-_HITS = 10_000
+MOST_HITS = 10_000
+"""Features a search in the browser keeps, best first."""
+
 _TABLES: weakref.WeakKeyDictionary[FeatureIndex, BrowseTable] = weakref.WeakKeyDictionary()
 
 
@@ -49,6 +51,8 @@ class FeatureBrowser(Result):
     >>> browser.page(where=[("density", "<", 0.01)], order_by="max")  # doctest: +SKIP
     >>> browser.search("cities").features  # doctest: +SKIP
     """
+
+    view_class = "workbench.widgets.browser:FeatureBrowserView"
 
     index_path: str
     saes: tuple[str, ...]
@@ -124,20 +128,40 @@ class FeatureBrowser(Result):
         descending: bool = True,
         search: str = "",
         kind: str = "label",
+        only: Iterable[str | FeatureRef] | None = None,
     ) -> BrowseQuery:
-        """Put a query together; with `search` it is sorted by score unless `order_by` says else."""
+        """Put a query together.
+
+        Parameters
+        ----------
+        where, order_by, descending
+            As for `BrowseQuery`; the order is by score with `search`, by density without, unless
+            `order_by` says else.
+        search, kind
+            What to search for, and how: as for `workbench.features.search.find`. The best 10,000
+            are kept.
+        only
+            Only these features.
+
+        Raises
+        ------
+        InputError
+            A column or an operator is unknown, a value does not fit its column, or the search
+            cannot be made.
+        """
         hits = None
         if search.strip():
             if self.session is None:
                 raise InputError("searching needs a session; this browser is bound to none")
             from workbench.features import search as searching
 
-            hits = searching.search(self.session, search, kind, saes=self.saes, limit=_HITS)
+            hits = searching.search(self.session, search, kind, saes=self.saes, limit=MOST_HITS)
         return BrowseQuery(
             where=checked(where, self.table.columns, self.saes),
             order_by=order_by or ("score" if hits else "density"),
             descending=descending,
             hits=hits,
+            only=None if only is None else FeatureSet.of(only).refs,
         )
 
     def page(self, *, first: int = 0, count: int | None = 100, **query: Any) -> pd.DataFrame:

@@ -1,0 +1,475 @@
+// The feature browser: every feature of every indexed SAE, searched, filtered, brushed and opened.
+
+import { arrange, Known, sameQuestion, unpack, type About, type Answer, type PlotData, type Packed, type Row, type State } from "../browser/data";
+import { embed, type Context } from "../browser/embed";
+import { Filters } from "../browser/filters";
+import { Plot } from "../browser/plot";
+import { Selected } from "../browser/selected";
+import { FeatureTable, rowCard } from "../browser/table";
+import { About as AboutView } from "../feature/about";
+import { compact } from "../feature/data";
+import { div, dots, quiet, span } from "../feature/parts";
+import type { Progress, Store } from "../store/types";
+import { debounce, fill, h } from "../ui/dom";
+import { count, plural } from "../ui/format";
+import { Frame } from "../ui/frame";
+import { mounter, widget } from "../ui/view";
+
+const STATE = ["search", "kind", "where", "order_by", "descending", "columns", "plot", "x", "y", "brush", "only", "features_picked", "feature"] as const;
+const ASKED = ["search", "kind", "where", "order_by", "descending", "brush", "only", "_revision"];
+const PLOTTED = ["search", "kind", "where", "only", "x", "y", "plot", "_revision"];
+/** How long something takes before it is worth saying so, in milliseconds. */
+const PATIENCE = 250;
+const BLOCK = 150;
+
+class BrowserView {
+  readonly #store: Store;
+  readonly #frame: Frame;
+  readonly #context: Context | null;
+  readonly #about: AboutView;
+  readonly #undo: (() => void)[] = [];
+  readonly #below = h("div", { class: "wb-below" });
+  #told: About | null = null;
+  #answer: Answer | null = null;
+  #known = new Known(0);
+  /** Rows a page holds of its own, where there is no kernel to ask. */
+  #kept: Row[] = [];
+  #plotted: PlotData | null = null;
+  #said = "";
+  #asking: string | null = null;
+  #drop: (() => void) | null = null;
+  #shown: string | null = null;
+
+  readonly #kind = h("select", { "aria-label": "Search by", onchange: () => this.#kindChosen() });
+  readonly #search = h("input", {
+    type: "text",
+    class: "wb-search",
+    "aria-label": "Search",
+    maxlength: 4000,
+    onkeydown: (event: KeyboardEvent) => this.#searchKey(event),
+    onchange: () => this.#searched(),
+  });
+  readonly #unsearch = quiet("\u00d7", () => this.#set({ search: "" }), { "aria-label": "Clear the search" });
+  readonly #searching = span("wb-searching", this.#kind, this.#search, this.#unsearch);
+  readonly #filters = new Filters({
+    add: (text) => this.#try("Could not filter", () => this.#store.request("filter", { text })),
+    set: (patch) => this.#set(patch),
+  });
+  readonly #columns = h("details", { class: "wb-columns" });
+  readonly #plotShown = h("input", { type: "checkbox", onchange: () => this.#set({ plot: this.#plotShown.checked ? "scatter" : "none" }) });
+  readonly #x = h("select", { "aria-label": "Horizontal axis", onchange: () => this.#axes(this.#x.value, this.#y.value) });
+  readonly #y = h("select", { "aria-label": "Vertical axis", onchange: () => this.#axes(this.#x.value, this.#y.value) });
+  readonly #map = quiet("Map", () => this.#toggleMap(), { title: "Lay features out by their decoder directions, on the first two principal components" });
+  readonly #plot: Plot;
+  readonly #plotWords = div("wb-caption");
+  readonly #plotBox: HTMLElement;
+  readonly #table: FeatureTable;
+  readonly #selected: Selected;
+  readonly #means = div("wb-caption");
+  readonly #redraw = debounce(() => this.#draw());
+  readonly #reask = debounce(() => void this.#ask());
+  readonly #replot = debounce(() => void this.#layPlot());
+
+  constructor(root: HTMLElement, store: Store, context: Context | null) {
+    [this.#store, this.#context] = [store, context];
+    const frame = (this.#frame = new Frame(root, "Browser", store));
+    root.append(this.#below);
+    this.#about = new AboutView(frame, store, () => store.get("_code"), () => this.#live);
+    fill(frame.head, span("wb-title", "Features"), this.#searching, this.#about.badge);
+    this.#plot = new Plot({
+      brush: (brush) => this.#set({ brush: brush ?? [], features_picked: [] }),
+      open: (ref) => this.#open(ref),
+      hover: (anchor, content) => (anchor ? frame.card.show(anchor, content) : frame.card.hide()),
+    });
+    this.#plotBox = div("wb-browse-plot", div("wb-controls", this.#y, span("wb-muted", "by"), this.#x, this.#map), this.#plot.element, this.#plotWords);
+    this.#table = new FeatureTable(frame.id, {
+      sort: (column, descending) => this.#set({ order_by: column, descending }),
+      open: (row, element) => this.#open(row.ref, row, element),
+      toggle: (row) => this.#toggle(row.ref),
+      range: (first, last) => void this.#pickRange(first, last),
+      clear: () => this.#set({ features_picked: [] }),
+      hover: (row, element) => {
+        if (row && element) frame.card.show(element, rowCard(row, this.#told?.numbers ?? [], this.#answer?.means ?? null));
+        else frame.card.hide();
+      },
+      seen: (first, last) => this.#seen(first, last),
+    });
+    this.#selected = new Selected(frame.id, {
+      add: (name, colour, label) => this.#addToList(name, colour, label),
+      send: (destination, words) => this.#send(destination, words),
+      only: () => this.#set({ only: this.#state.features_picked, features_picked: [] }),
+      clear: () => this.#set({ features_picked: [], ...(this.#state.features_picked.length ? {} : { brush: [] }) }),
+    });
+    for (const name of STATE) this.#undo.push(store.on(name, this.#redraw));
+    for (const name of ASKED) this.#undo.push(store.on(name, this.#reask));
+    for (const name of PLOTTED) this.#undo.push(store.on(name, this.#replot));
+    for (const name of ["_dashboard", "feature"]) this.#undo.push(store.on(name, () => void this.#showDashboard()));
+    this.#undo.push(store.on("initial", () => void this.#load()), store.onConnection(this.#redraw));
+    this.#undo.push(() => this.#about.dispose(), () => this.#plot.dispose(), () => this.#table.dispose());
+    // What the theme changes, the canvas has to be told.
+    const themed = new MutationObserver(() => this.#plot.draw());
+    themed.observe(frame.root, { attributes: true, attributeFilter: ["data-wb-theme"] });
+    this.#undo.push(() => themed.disconnect());
+    frame.loading("Opening the features\u2026");
+    void this.#load();
+  }
+
+  dispose(): void {
+    for (const undo of this.#undo) undo();
+    this.#drop?.();
+    this.#below.remove();
+    this.#frame.dispose();
+  }
+
+  get #state(): State {
+    const state = {} as Record<string, unknown>;
+    for (const name of STATE) state[name] = this.#store.get(name);
+    return state as unknown as State;
+  }
+
+  #set(patch: Partial<State>): void {
+    this.#store.set(patch);
+  }
+
+  get #snapshot(): boolean {
+    return this.#store.mode === "snapshot";
+  }
+
+  get #live(): boolean {
+    return !this.#snapshot && this.#store.connection !== "lost";
+  }
+
+  // Rows
+
+  /** Do something; what goes wrong stands under `failed` until it succeeds. */
+  async #try(failed: string, task: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await task();
+      this.#frame.clearErrors(failed);
+      return true;
+    } catch (error) {
+      this.#frame.error(error, failed);
+      return false;
+    }
+  }
+
+  async #load(): Promise<void> {
+    const shown = await this.#try("Could not show the features", async () => {
+      const told = await this.#store.initial<About>();
+      const first = this.#told === null;
+      this.#told = told;
+      this.#about.show(told.provenance, !first);
+      this.#selected.lists(told.lists);
+      if (first) this.#lay();
+      const fits = sameQuestion(told.table.state, this.#state);
+      if (this.#snapshot) {
+        this.#kept = unpack(told.table.block, told.saes);
+        this.#plotted = told.plot ?? null;
+      }
+      if (fits || this.#snapshot) this.#take(told.table);
+      else if (this.#live) this.#reask();
+      else this.#frame.notice({ level: "info", title: "Other rows", message: "The rows of this question were not kept. Run the cell again to see them." });
+      this.#replot();
+      void this.#showDashboard();
+      this.#draw();
+    });
+    if (!shown && !this.#told) this.#frame.empty("Nothing to show.");
+  }
+
+  #take(answer: Answer): void {
+    this.#answer = answer;
+    const state = this.#state;
+    if (this.#snapshot) {
+      const orderBy = state.order_by || answer.order_by;
+      const rows = sameQuestion(answer.state, state) ? this.#kept : arrange(this.#kept, state, orderBy);
+      const whole = rows.length === this.#kept.length && !state.brush.length;
+      this.#answer = { ...answer, order_by: orderBy, state, count: whole ? answer.count : rows.length };
+      this.#known = new Known(rows.length);
+      this.#known.add(0, rows);
+      return;
+    }
+    const known = new Known(answer.count);
+    known.add(answer.block.first, unpack(answer.block, this.#told?.saes ?? []));
+    this.#known = known;
+  }
+
+  /** Ask for the rows of what the state says now. */
+  async #ask(): Promise<void> {
+    if (!this.#told) return;
+    if (this.#snapshot) this.#take(this.#told.table);
+    else if (this.#live) {
+      this.#table.busy(true);
+      await this.#try("Could not list these features", async () => {
+        this.#take(await this.#slowly<Answer>(this.#state.search ? "Searching" : "Sorting", "table"));
+        this.#said = "";
+      });
+      this.#table.busy(false);
+    }
+    this.#draw();
+  }
+
+  /** Ask, and say so once it takes longer than a moment: nothing jumps for a quick answer. */
+  async #slowly<T>(words: string, kind: string, params: Record<string, unknown> = {}): Promise<T> {
+    let [progress, said]: [Progress | null, boolean] = [null, false];
+    const show = (): void => {
+      said = true;
+      this.#frame.working(words, progress, () => this.#store.cancel(kind));
+    };
+    const timer = setTimeout(show, PATIENCE);
+    const onProgress = (now: Progress): void => {
+      progress = now;
+      if (said) show();
+    };
+    try {
+      return await this.#store.request<T>(kind, params, { onProgress });
+    } finally {
+      clearTimeout(timer);
+      this.#frame.done(words);
+    }
+  }
+
+  /** Rows have come into sight: ask for those that are not known. */
+  #seen(first: number, last: number): void {
+    const wanted = this.#known.missing(first, last, BLOCK);
+    const version = this.#answer?.version;
+    if (!wanted || !this.#live || version === undefined) return;
+    const key = `${version} ${wanted[0]}`;
+    if (this.#asking === key) return;
+    this.#asking = key;
+    void this.#try("Could not read rows", async () => {
+      const block = await this.#store.request<Packed & { version: number }>("rows", { version, first: wanted[0], count: wanted[1] }, { policy: "coalesce" });
+      if (block.version !== this.#answer?.version) return;
+      this.#known.add(block.first, unpack(block, this.#told?.saes ?? []));
+      this.#table.refresh();
+    }).then(() => {
+      if (this.#asking === key) this.#asking = null;
+    });
+  }
+
+  // Plot
+
+  async #layPlot(): Promise<void> {
+    const told = this.#told;
+    if (!told || this.#state.plot === "none") return;
+    if (this.#live) {
+      await this.#try("Could not lay out the plot", async () => {
+        this.#plotted = await this.#slowly<PlotData>("Laying out the plot", "plot");
+      });
+    }
+    if (this.#plotted) this.#plot.show(this.#plotted, told.saes);
+    this.#draw();
+  }
+
+  #axes(x: string, y: string): void {
+    this.#set({ x, y, brush: [] });
+  }
+
+  #toggleMap(): void {
+    if (this.#state.x === "map_x") this.#axes("density", "max");
+    else this.#axes("map_x", "map_y");
+  }
+
+  // Drawing
+
+  #lay(): void {
+    const told = this.#told as About;
+    const options = (): HTMLElement[] => told.numbers.map(({ name }) => h("option", { value: name }, name.replace("_", " ")));
+    fill(this.#kind, ...told.kinds.map(([value, words]) => h("option", { value }, words)));
+    fill(this.#x, ...options());
+    fill(this.#y, ...options());
+    const boxes = told.numbers.map(({ name, title }) =>
+      h("label", { title }, h("input", { type: "checkbox", value: name, onchange: () => this.#setColumns() }), name.replace("_", " ")),
+    );
+    fill(this.#columns, h("summary", {}, "Columns"), div("wb-column-list", ...boxes));
+    fill(
+      this.#frame.body,
+      told.partial &&
+        h(
+          "div",
+          { class: "wb-state wb-info wb-partial", role: "status" },
+          h("b", {}, "Partial"),
+          span("wb-message", `The index is still being built: these figures rest on the ${compact(told.counted_tokens)} tokens read so far.`),
+          this.#live && quiet("Refresh", () => void this.#try("Could not refresh", () => this.#slowly("Refreshing", "refresh"))),
+        ),
+      div("wb-browse-tools", this.#filters.element, span("wb-grow"), h("label", { class: "wb-muted" }, this.#plotShown, " plot"), this.#columns),
+      div("wb-browse", this.#plotBox, div("wb-browse-table", this.#table.element, this.#means, this.#selected.element)),
+    );
+  }
+
+  #setColumns(): void {
+    const chosen = [...this.#columns.querySelectorAll("input")].filter((box) => box.checked).map((box) => box.value);
+    const kept = this.#state.columns.filter((name) => chosen.includes(name));
+    this.#set({ columns: [...kept, ...chosen.filter((name) => !kept.includes(name))] });
+  }
+
+  #draw(): void {
+    const [told, answer, state] = [this.#told, this.#answer, this.#state];
+    if (!told || !answer) return;
+    const live = this.#live;
+    this.#kind.value = state.kind;
+    this.#searching.hidden = this.#snapshot && !state.search;
+    this.#kind.disabled = this.#search.disabled = !live || !told.live;
+    this.#search.placeholder = told.kinds.find(([kind]) => kind === state.kind)?.[2] ?? "";
+    if (document.activeElement !== this.#search) this.#search.value = state.search;
+    this.#unsearch.hidden = !state.search || !live;
+    this.#filters.show(state, answer.chips, told.numbers, told.saes, live);
+    for (const box of this.#columns.querySelectorAll("input")) box.checked = state.columns.includes(box.value);
+    this.#plotShown.checked = state.plot === "scatter";
+    this.#plotShown.disabled = !live && !this.#plotted;
+    this.#plotBox.hidden = state.plot === "none" || (!live && !this.#plotted);
+    this.#frame.body.classList.toggle("wb-plotless", this.#plotBox.hidden);
+    [this.#x.value, this.#y.value] = [state.x, state.y];
+    this.#x.disabled = this.#y.disabled = this.#map.disabled = !live;
+    this.#map.setAttribute("aria-pressed", String(state.x === "map_x" && state.y === "map_y"));
+    this.#plot.mark(state.brush, state.features_picked);
+    const longest = Math.max(...told.saes.map((name) => name.length)) + 1 + String(Math.ceil(told.features / Math.max(1, told.saes.length))).length;
+    this.#table.show({
+      known: this.#known,
+      columns: state.columns.map((name) => told.numbers.find((one) => one.name === name) ?? { name, title: name }),
+      orderBy: answer.order_by,
+      descending: state.descending,
+      means: answer.means,
+      why: answer.means !== null && state.kind !== "label" && state.kind !== "semantic",
+      widest: longest,
+      picked: new Set(state.features_picked),
+      open: state.feature,
+      sortable: this.#snapshot || live,
+    });
+    this.#means.textContent = this.#searchWords(answer);
+    this.#means.hidden = answer.hits === null;
+    this.#selected.show(state.features_picked.length, state.brush.length ? answer.count : 0, live && told.live, state.only.length > 0);
+    this.#drawPlotWords();
+    this.#drawFoot(told, answer, state);
+  }
+
+  #searchWords({ hits, most_hits: most, means }: Answer): string {
+    if (hits === null) return "";
+    const all = hits >= most ? `the best ${count(most)} are kept` : `${plural(hits, "feature")} found`;
+    return dots(all, means && `score: ${means}`);
+  }
+
+  #drawPlotWords(): void {
+    const data = this.#plotted;
+    if (!data) return;
+    const most = this.#plot.most;
+    this.#plotWords.textContent = dots(
+      plural(data.shown, "feature"),
+      data.left_out > 0 && `${count(data.left_out)} without a value left out`,
+      most > 0 && `shade: 1 to ${count(most)} per cell, log`,
+    );
+  }
+
+  #drawFoot(told: About, answer: Answer, state: State): void {
+    const snapshot = this.#snapshot;
+    const [held, all] = [this.#kept.length, told.table.count];
+    this.#frame.status.textContent = dots(
+      `${count(answer.count)} of ${plural(told.features, "feature")}`,
+      `by ${answer.order_by.replace("_", " ")}, ${state.descending ? "falling" : "rising"}`,
+      state.features_picked.length > 0 && `${count(state.features_picked.length)} picked`,
+      state.brush.length > 0 && answer.selected < answer.count && !snapshot && `selection holds the first ${count(answer.selected)}`,
+      snapshot && (held < all ? `snapshot: the first ${count(held)} of ${count(all)} rows; sorting and brushing act on these` : "snapshot"),
+      this.#said,
+    );
+  }
+
+  // What a person does
+
+  #kindChosen(): void {
+    this.#set({ kind: this.#kind.value, order_by: "" });
+    this.#search.focus();
+  }
+
+  #searchKey(event: KeyboardEvent): void {
+    if (event.key === "Enter") this.#searched();
+    else if (event.key === "Escape") {
+      this.#search.value = this.#state.search;
+      this.#search.blur();
+    }
+  }
+
+  #searched(): void {
+    const search = this.#search.value.trim();
+    if (search === this.#state.search) return;
+    // What is found comes best first, whatever was sorted by before.
+    this.#set({ search, order_by: "", descending: true });
+  }
+
+  #toggle(ref: string): void {
+    const picked = this.#state.features_picked;
+    this.#set({ features_picked: picked.includes(ref) ? picked.filter((one) => one !== ref) : [...picked, ref] });
+  }
+
+  async #pickRange(first: number, last: number): Promise<void> {
+    const rows: Row[] = [];
+    for (let at = first; at <= last && rows.length === at - first; at += 1) {
+      const row = this.#known.row(at);
+      if (row) rows.push(row);
+    }
+    if (rows.length === last - first + 1) {
+      return this.#set({ features_picked: [...new Set([...this.#state.features_picked, ...rows.map((row) => row.ref)])] });
+    }
+    await this.#try("Could not pick these rows", () => this.#store.request("pick_rows", { version: this.#answer?.version, first, last }));
+  }
+
+  #open(ref: string, row?: Row, element?: HTMLElement): void {
+    if (!this.#live || !this.#told?.live) {
+      if (row && element) this.#frame.card.show(element, rowCard(row, this.#told?.numbers ?? [], this.#answer?.means ?? null));
+      return;
+    }
+    this.#frame.card.hide(true);
+    void this.#try("Could not open the feature", () => this.#slowly(`Opening ${ref}`, "open", { feature: ref }));
+  }
+
+  /** The dashboard below, where one is open. */
+  async #showDashboard(): Promise<void> {
+    const reference = this.#store.get<string | null>("_dashboard");
+    this.#below.hidden = !this.#state.feature;
+    if (!reference || !this.#context || this.#shown === reference) return;
+    this.#shown = reference;
+    this.#drop?.();
+    const place = h("div", {});
+    const close = quiet("Close", () => {
+      this.#set({ feature: "" });
+      this.#table.focus();
+    });
+    fill(this.#below, div("wb-below-bar", close), place);
+    const context = this.#context;
+    const shown = await this.#try("Could not show the dashboard", async () => {
+      this.#drop = await embed(context, reference, place);
+    });
+    if (!shown) this.#shown = null;
+  }
+
+  #addToList(name: string, colour: string, label: string): void {
+    void this.#try("Could not add to the list", async () => {
+      const { added, size, lists } = await this.#store.request<{ added: number; size: number; lists: string[] }>("add_to_list", { name, colour, label });
+      this.#selected.lists(lists);
+      this.#say(`${plural(added, "feature")} added to session.lists[\u201c${name}\u201d], which has ${count(size)}`);
+    });
+  }
+
+  #send(destination: string, words: string): void {
+    void this.#try("Could not send", async () => {
+      const { told, features } = await this.#store.request<{ told: number; features: string[] }>("send_to", { destination });
+      const what = plural(features.length, "feature");
+      if (told) return this.#say(`${what} sent to ${destination}`);
+      const message = `Nothing in the notebook takes features yet. view.selection holds ${what}; view.on_send(callback) would receive it.`;
+      this.#frame.notice({ level: "info", title: words, message });
+    });
+  }
+
+  #say(words: string): void {
+    this.#said = words;
+    this.#draw();
+  }
+}
+
+function render(root: HTMLElement, store: Store, context: Context | null): () => void {
+  const view = new BrowserView(root, store, context);
+  return () => view.dispose();
+}
+
+export const mount = mounter((root, store) => render(root, store, null));
+export default {
+  render: (context: Context): (() => void) => widget((root, store) => render(root, store, context)).render(context),
+};
