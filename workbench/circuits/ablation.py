@@ -1,0 +1,423 @@
+"""Running a circuit alone: everything outside it takes its mean over the patch inputs.
+
+Marks et al. 2024 ("Sparse Feature Circuits", section 3.2 and appendix): nodes outside the circuit,
+error terms included, are replaced by their position-wise mean over the patch inputs; what is kept
+is encoded again from the stream as the ablations before it have left it. The embedding is left
+whole, and ablation begins about a third of the way up (layer 2 of 6 for Pythia-70m, 8 of 26 for
+Gemma-2-2B): early features are about single tokens, and few would be left of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from workbench.circuits.bases import Basis, Replace, expand, make_bases
+from workbench.circuits.metrics import CustomMetric, MetricLike, resolve_metric
+from workbench.circuits.pairs import PromptPairs
+from workbench.circuits.runs import Runs
+from workbench.circuits.tables import NODE_KINDS, Nodes
+from workbench.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from workbench.model.passes import Edit
+    from workbench.session import Session
+
+__all__ = ["ErrorSetting", "Kept", "Means", "Reference", "Runner", "default_start_layer"]
+
+ErrorSetting = Literal["circuit", "resid", "none"]
+Reference = Literal["patch", "clean"]
+_BYTES = 256 << 20
+_ERROR = NODE_KINDS.index("error")
+
+
+def default_start_layer(n_layers: int) -> int:
+    """First layer that is ablated: the paper's 2 of 6 and 8 of 26."""
+    return n_layers // 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kept:
+    """Which nodes stay, by basis; a basis that is missing keeps nothing.
+
+    Parameters
+    ----------
+    parts
+        Which features, neurons or heads stay, by position.
+    errors
+        At which positions the error stays.
+    """
+
+    parts: Mapping[str, Bool[Tensor, "pos n"]]
+    errors: Mapping[str, Bool[Tensor, " pos"]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Means:
+    """Means that ablated nodes take.
+
+    Parameters
+    ----------
+    parts
+        Mean f of each basis.
+    errors
+        Mean ε of each basis with an error.
+    by_position
+        Whether they are position-wise. Where prompts differ in length, positions do not
+        correspond, and the mean over all positions but the first (BOS apart) stands for all.
+    """
+
+    parts: Mapping[str, Float[Tensor, "pos n *d"]]
+    errors: Mapping[str, Float[Tensor, "pos d"]]
+    by_position: bool
+
+
+class Runner:
+    """Runs parts of a circuit's space on the same examples.
+
+    Parameters
+    ----------
+    session
+        Session or anything with ``model`` and ``saes``.
+    bases
+        What is taken apart, see `make_bases`.
+    pairs
+        The examples.
+    metric
+        See `workbench.circuits.metrics.resolve_metric`.
+    reference
+        Prompts the means are over: ``"patch"`` or ``"clean"`` ones; None: patch where there are.
+    start_layer
+        First layer that is ablated; None for `default_start_layer`.
+    ablate_embedding
+        Take the embedding apart as well.
+    means_of
+        Other examples of the same template the means are over (those the circuit was found on).
+
+    Raises
+    ------
+    InputError
+        A choice is unknown, there are no patch prompts, or nothing is left to ablate.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        bases: Mapping[str, Basis],
+        pairs: PromptPairs,
+        metric: MetricLike = None,
+        *,
+        reference: Reference | None = None,
+        start_layer: int | None = None,
+        ablate_embedding: bool = False,
+        means_of: PromptPairs | None = None,
+    ) -> None:
+        self.model, self.pairs = session.model, pairs
+        start = default_start_layer(self.model.n_layers) if start_layer is None else start_layer
+        if not 0 <= start < self.model.n_layers:
+            raise InputError(f"start_layer must be 0 to {self.model.n_layers - 1}, got {start}")
+        self.start_layer = start
+        self.bases = {
+            name: basis
+            for name, basis in bases.items()
+            if (basis.layer >= start if basis.layer >= 0 else ablate_embedding)
+        }
+        if not self.bases:
+            raise InputError(
+                f"no site of the circuit is at layer {start} or above: {list(bases)}; set "
+                "start_layer lower"
+            )
+        source = means_of or pairs
+        if reference is None:
+            reference = "patch" if source.paired else "clean"
+        if reference not in get_args(Reference):
+            raise InputError(unknown("reference", str(reference), get_args(Reference)))
+        if reference == "patch" and not source.paired:
+            raise InputError("the examples have no patch prompts; use reference='clean'")
+        self.reference = reference
+        self.width = int(pairs.lengths.max())
+        self.metric = resolve_metric(metric, pairs)
+        self._sites = [s for basis in self.bases.values() for s in (basis.site, basis.out_site)]
+        self.runs = Runs(self.model, pairs, self.metric, self._sites)
+        self.means = self._find_means(source)
+        self._prepare_metric()
+        self.whole = self.run(None)
+        """Metric of each example with nothing ablated, m(M)."""
+        self.empty = self.run(Kept(parts={}, errors={}))
+        """Metric of each example with everything ablated, m(∅)."""
+
+    # -- means --------------------------------------------------------------------------------
+
+    def _find_means(self, source: PromptPairs) -> Means:
+        lengths = torch.cat([source.lengths, self.pairs.lengths])
+        by_position = bool((lengths == lengths[0]).all())
+        runs = self.runs
+        if source is not self.pairs:
+            runs = Runs(self.model, source, CustomMetric(lambda _: torch.zeros(0)), self._sites)
+        sums: dict[tuple[str, bool], Tensor] = {}
+        counts = torch.zeros(self.width if by_position else 2, dtype=torch.float64)
+        for rows in self._chunks(len(source)):
+            mask = source.clean.mask[rows, : runs.width(rows)]
+            place = self._place(mask, by_position)
+            counts += place.sum((0, 1)).double()
+            edits = _merge(
+                edit
+                for basis in self.bases.values()
+                for edit in basis.edits(_adding(sums, basis, place))
+            )
+            # Captured only so that the run goes as far as the last of them.
+            visited = [basis.out_site for basis in self.bases.values()]
+            with torch.inference_mode():
+                runs.run(
+                    rows,
+                    patch=self.reference == "patch",
+                    edits=edits,
+                    capture=visited,
+                    metric=False,
+                )
+        counts = counts.clamp(min=1)
+        means = {
+            key: (total / counts.to(total.device).reshape(-1, *(1,) * (total.ndim - 1))).float()
+            for key, total in sums.items()
+        }
+        if not by_position:
+            # Row 0 is the first token, row 1 all others.
+            index = torch.ones(self.width, dtype=torch.long)
+            index[0] = 0
+            means = {key: mean[index.to(mean.device)] for key, mean in means.items()}
+        return Means(
+            parts={name: mean for (name, is_error), mean in means.items() if not is_error},
+            errors={name: mean for (name, is_error), mean in means.items() if is_error},
+            by_position=by_position,
+        )
+
+    @functools.cached_property
+    def active(self) -> Mapping[str, Bool[Tensor, "pos n"]]:
+        """Which features, neurons or heads are nonzero on some of the examples, by position."""
+        found: dict[str, Tensor] = {}
+
+        def watching(basis: Basis, mask: Tensor) -> Replace:
+            def replace(f: Tensor, _error: Tensor) -> tuple[Tensor, Tensor | None]:
+                fires = (f.reshape(*f.shape[:2], basis.width, -1) != 0).any(-1).cpu()
+                seen = found.setdefault(
+                    basis.name, torch.zeros(self.width, basis.width, dtype=torch.bool)
+                )
+                seen[: f.shape[1]] |= (fires & mask[..., None]).any(0)
+                return f, None
+
+            return replace
+
+        for rows in self._chunks(len(self.pairs)):
+            mask = self.pairs.clean.mask[rows, : self.runs.width(rows)]
+            edits = _merge(
+                edit for basis in self.bases.values() for edit in basis.edits(watching(basis, mask))
+            )
+            visited = [basis.out_site for basis in self.bases.values()]
+            with torch.inference_mode():
+                self.runs.run(rows, edits=edits, capture=visited, metric=False)
+        return found
+
+    @staticmethod
+    def _place(mask: Bool[Tensor, "row pos"], by_position: bool) -> Float[Tensor, "row pos slot"]:
+        """One-hot slot of each real token."""
+        positions = torch.arange(mask.shape[1])
+        slots = positions if by_position else positions.clamp(max=1)
+        hot = torch.nn.functional.one_hot(slots, mask.shape[1] if by_position else 2)
+        return hot.float()[None] * mask[..., None]
+
+    def _chunks(self, n: int) -> list[Int[Tensor, " row"]]:
+        widest = max(basis.width for basis in self.bases.values())
+        rows = max(1, _BYTES // (4 * 3 * widest * self.width))
+        return list(torch.arange(n).split(rows))
+
+    def _prepare_metric(self) -> None:
+        for rows in self._chunks(len(self.pairs)):
+            with torch.inference_mode():
+                clean = self.runs.run(rows)[1]
+                patch = self.runs.run(rows, patch=True)[1] if self.pairs.paired else None
+                self.metric.prepare(clean, patch)
+
+    # -- running ------------------------------------------------------------------------------
+
+    def run(
+        self, kept: Kept | None, more: Mapping[str, Edit] | None = None
+    ) -> Float[np.ndarray, " example"]:
+        """Return the metric of each example with only some nodes kept.
+
+        Parameters
+        ----------
+        kept
+            The nodes that stay; None ablates nothing.
+        more
+            Further edits by hook name, run after.
+        """
+        found = []
+        for rows in self._chunks(len(self.pairs)):
+            edits: dict[str, Edit] = {}
+            if kept is not None:
+                edits = _merge(
+                    edit
+                    for basis in self.bases.values()
+                    for edit in basis.edits(self._replacing(basis, kept))
+                )
+            if more:
+                edits = _merge([*edits.items(), *more.items()])
+            with torch.inference_mode():
+                value = self.metric(self.runs.run(rows, edits=edits)[1])
+            found.append(value.double().cpu().numpy())
+        return np.concatenate(found)
+
+    def _replacing(self, basis: Basis, kept: Kept) -> Replace:
+        parts, errors = kept.parts.get(basis.name), kept.errors.get(basis.name)
+        mean, mean_error = self.means.parts[basis.name], self.means.errors.get(basis.name)
+
+        def replace(f: Tensor, error: Tensor) -> tuple[Tensor, Tensor | None]:
+            width = f.shape[1]
+            stand_in = mean[:width].to(f.device).expand_as(f)
+            new = stand_in
+            if parts is not None:
+                new = torch.where(expand(parts[:width].to(f.device), f), f, stand_in)
+            if mean_error is None:
+                return new, None
+            other = mean_error[:width].to(error.device).expand_as(error)
+            if errors is not None:
+                other = torch.where(errors[:width].to(error.device)[None, :, None], error, other)
+            return new, other
+
+        return replace
+
+    # -- nodes to masks -----------------------------------------------------------------------
+
+    def kept(
+        self,
+        nodes: Nodes,
+        rows: Iterable[int] | None = None,
+        *,
+        errors: ErrorSetting = "circuit",
+        complement: bool = False,
+    ) -> Kept:
+        """Turn nodes into masks.
+
+        Parameters
+        ----------
+        nodes
+            The circuit's nodes.
+        rows
+            Which of them stay; None for all.
+        errors
+            ``"circuit"``: error nodes stay where the circuit has them. ``"resid"``: those of the
+            residual stream only. ``"none"``: no error stays. In a complement, errors that the
+            setting rules out are ablated as well.
+        complement
+            Keep everything but these nodes.
+
+        Raises
+        ------
+        InputError
+            The setting is unknown, or nodes have positions the examples do not have.
+        """
+        if errors not in get_args(ErrorSetting):
+            raise InputError(unknown("error setting", str(errors), get_args(ErrorSetting)))
+        chosen = np.arange(len(nodes)) if rows is None else np.asarray(list(rows), dtype=np.int64)
+        self._check_positions(nodes.position[chosen])
+        masks = {
+            name: torch.zeros(self.width, basis.width, dtype=torch.bool)
+            for name, basis in self.bases.items()
+        }
+        error_masks = {
+            name: torch.zeros(self.width, dtype=torch.bool)
+            for name, basis in self.bases.items()
+            if basis.has_error
+        }
+        for row in chosen.tolist():
+            name = nodes.sites[nodes.site[row]]
+            if name not in masks:
+                continue
+            position = int(nodes.position[row])
+            at = slice(None) if position < 0 else position
+            if int(nodes.kind[row]) == _ERROR:
+                error_masks[name][at] = True
+            else:
+                masks[name][at, int(nodes.index[row])] = True
+        if complement:
+            masks = {name: ~mask for name, mask in masks.items()}
+            error_masks = {name: ~mask for name, mask in error_masks.items()}
+        for name in error_masks:
+            resid = self.bases[name].out_site.kind.startswith("resid")
+            if errors == "none" or (errors == "resid" and not resid):
+                error_masks[name] = torch.zeros(self.width, dtype=torch.bool)
+        return Kept(parts=masks, errors=error_masks)
+
+    def _check_positions(self, positions: Sequence[int] | np.ndarray) -> None:
+        if not len(positions) or int(np.max(positions)) < 0:
+            return
+        if not self.pairs.same_length or int(np.max(positions)) >= self.width:
+            lengths = sorted(set(self.pairs.lengths.tolist()))
+            raise InputError(
+                f"the circuit's nodes have positions up to {int(np.max(positions))}, the examples "
+                f"{lengths} tokens: they need one length, that of the circuit's template; or find "
+                "the circuit with aggregate='sum'"
+            )
+
+    def counted(self, nodes: Nodes) -> Bool[np.ndarray, " n"]:
+        """Which nodes lie where ablation reaches: only these count in a circuit's size."""
+        return np.array([nodes.sites[code] in self.bases for code in nodes.site], dtype=bool)
+
+
+def make_runner(
+    session: Session,
+    nodes: Nodes,
+    sites: Iterable[str] | None,
+    pairs: PromptPairs,
+    metric: MetricLike = None,
+    **options: object,
+) -> Runner:
+    """Make the runner of a circuit's nodes; see `Runner` for the options."""
+    bases = make_bases(session.model, session.saes, nodes, sites)
+    return Runner(session, bases, pairs, metric, **options)  # type: ignore[arg-type]
+
+
+def _adding(sums: dict[tuple[str, bool], Tensor], basis: Basis, place: Tensor) -> Replace:
+    """Add f and ε of a run to their sums by slot, and leave them as they are."""
+
+    def replace(f: Tensor, error: Tensor) -> tuple[Tensor, Tensor | None]:
+        weights = place.to(f.device)
+        pieces = [(False, f)] + ([(True, error)] if basis.has_error else [])
+        for is_error, value in pieces:
+            flat = value.reshape(*value.shape[:2], -1)
+            part = torch.einsum("bps,bpn->sn", weights, flat).double()
+            part = part.reshape(-1, *value.shape[2:])
+            key = (basis.name, is_error)
+            sums[key] = sums[key] + part if key in sums else part
+        return f, None
+
+    return replace
+
+
+def _merge(edits: Iterable[tuple[object, Edit]]) -> dict[str, Edit]:
+    """One function per hook, in order."""
+    lists: dict[str, list[Edit]] = {}
+    for site, edit in edits:
+        hook = site if isinstance(site, str) else site.hook  # type: ignore[attr-defined]
+        lists.setdefault(hook, []).append(edit)
+    return {hook: _chain(functions) for hook, functions in lists.items()}
+
+
+def _chain(functions: Sequence[Edit]) -> Edit:
+    if len(functions) == 1:
+        return functions[0]
+
+    def edit(value: Tensor) -> Tensor:
+        for function in functions:
+            changed = function(value)
+            value = value if changed is None else changed
+        return value
+
+    return edit
