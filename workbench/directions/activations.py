@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from workbench.saes.sae import Sae
     from workbench.session import Session
 
-__all__ = ["Pooling", "TextActs", "TokensUsed", "capture", "pool_codes", "pool_dense"]
+__all__ = [
+    "Pooling",
+    "TextActs",
+    "TokensUsed",
+    "capture",
+    "pool_codes",
+    "pool_dense",
+    "select_rows",
+    "site_of",
+]
 
 TokensUsed: TypeAlias = Literal["all", "last"]
 Pooling: TypeAlias = Literal["max", "mean", "last"]
@@ -83,7 +92,7 @@ class TextActs:
         rows = np.arange(starts[-1]) + np.repeat(self.starts[:-1][chosen] - starts[:-1], lengths)
         return dataclasses.replace(
             self,
-            tokens=_rows_of(self.tokens, torch.from_numpy(chosen)),
+            tokens=select_rows(self.tokens, torch.from_numpy(chosen)),
             texts=tuple(self.texts[number] for number in chosen),
             starts=starts,
             acts={site: values[torch.from_numpy(rows)] for site, values in self.acts.items()},
@@ -142,20 +151,20 @@ def capture(
         raise TokenError(f"text {bare} has no token of its own: {tokens.strings[bare]}")
     kept = [model.sites.resolve(site).name for site in dict.fromkeys(sites)]
     chosen = [session.saes[name] for name in dict.fromkeys(saes)]
-    read = dict.fromkeys([*kept, *(_site_of(sae) for sae in chosen)])
+    read = dict.fromkeys([*kept, *(site_of(sae) for sae in chosen)])
     # Like lengths together: little padding is computed.
     order = torch.argsort(tokens.mask.sum(1), stable=True)
     acts: dict[str, list[torch.Tensor]] = {site: [] for site in kept}
     codes: dict[str, list[sparse.csr_matrix]] = {sae.name: [] for sae in chosen}
     for rows in order.split(max(batch_size, 1)):
-        batch = _rows_of(tokens, rows)
+        batch = select_rows(tokens, rows)
         ran = model.run(batch, capture=read)
         here = mask[rows, : batch.ids.shape[1]].to(model.device)
         values = {site: _flat(ran[site])[here] for site in read}
         for site in kept:
             acts[site].append(values[site].float().cpu())
         for sae in chosen:
-            codes[sae.name].append(_encode(sae, ran[_site_of(sae)], here))
+            codes[sae.name].append(_encode(sae, ran[site_of(sae)], here))
     back = _token_order(lengths.numpy(), order.numpy())
     return TextActs(
         tokens=tokens,
@@ -215,7 +224,8 @@ def _used_mask(tokens: Tokens, used: TokensUsed) -> Bool[torch.Tensor, "text pos
     return torch.arange(tokens.ids.shape[1])[None] == tokens.last[:, None]
 
 
-def _rows_of(tokens: Tokens, rows: torch.Tensor) -> Tokens:
+def select_rows(tokens: Tokens, rows: torch.Tensor) -> Tokens:
+    """Take rows in any order, without columns that only pad."""
     width = max(1, int(tokens.mask[rows].sum(1).max()))
     return dataclasses.replace(
         tokens,
@@ -226,7 +236,8 @@ def _rows_of(tokens: Tokens, rows: torch.Tensor) -> Tokens:
     )
 
 
-def _site_of(sae: Sae) -> str:
+def site_of(sae: Sae) -> str:
+    """Return the site an SAE reads; a SaeError where it has none."""
     if sae.site is None:
         raise SaeError(f"SAE {sae.name} is not attached to a site of the model")
     return sae.site.name

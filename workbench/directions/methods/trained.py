@@ -7,7 +7,6 @@ instruction and a response, the loss runs over the response; here over all own t
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -17,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from workbench.directions.activations import select_rows
 from workbench.directions.methods.base import ConceptData, Found, Method, UnavailableError
 
 if TYPE_CHECKING:
@@ -134,22 +134,14 @@ def _batches(
     for _ in range(epochs):
         shuffled = rng.permutation(rows)
         for start in range(0, len(shuffled), size):
-            yield step, _some(data.acts.tokens, shuffled[start : start + size]), total
+            yield (
+                step,
+                select_rows(data.acts.tokens, torch.from_numpy(shuffled[start : start + size])),
+                total,
+            )
             step += 1
             if data.progress is not None:
                 data.progress(step, total)
-
-
-def _some(tokens: Tokens, rows: np.ndarray) -> Tokens:
-    chosen = torch.from_numpy(rows)
-    width = int(tokens.mask[chosen].sum(1).max())
-    return dataclasses.replace(
-        tokens,
-        ids=tokens.ids[chosen, :width],
-        mask=tokens.mask[chosen, :width],
-        special=tokens.special[chosen, :width],
-        strings=tuple(tokens.strings[row] for row in rows),
-    )
 
 
 def _edited_loss(data: ConceptData, tokens: Tokens, edited: Edited) -> Tensor:
