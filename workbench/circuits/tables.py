@@ -50,8 +50,9 @@ class Nodes:
     kind
         Place in `NODE_KINDS`.
     index
-        Feature, neuron or head number; vocabulary id of a token; vocabulary id of the answer of an
-        output node, or -1 where the metric is not that of one token. -1 for errors.
+        Feature, neuron or head number; vocabulary id of a token, -1 where examples differ in it or
+        positions are summed; vocabulary id of the answer of an output node, -1 where the metric is
+        not that of one token. -1 for errors.
     position
         Token position from 0 (BOS included), -1 where effects are summed over positions.
     layer
@@ -115,7 +116,7 @@ class Nodes:
         elif kind == "output" and index < 0:
             what = "metric"
         else:
-            what = f"{_PREFIX.get(kind, '')}{index}"
+            what = f"{_PREFIX.get(kind, '')}{index if index >= 0 else ''}"
         return f"{site}/{what}" + ("" if position < 0 else f"@{position}")
 
     def names(self) -> list[str]:

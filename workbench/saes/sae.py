@@ -240,6 +240,13 @@ class Sae(SaeDescription):
                 moved = moved * output_scale(module, self._prepare(x, module))
             return moved
 
+    def output_scale(self, x: Float[Tensor, "*token d_in"]) -> Float[Tensor, "*token 1"]:
+        """Return the factor that undoes per-token normalisation of the input; 1 without it."""
+        if not renormalises(self.config):
+            return torch.ones((*self._flatten(x).shape[:-1], 1), dtype=x.dtype, device=x.device)
+        with self.loaded() as module:
+            return output_scale(module, self._prepare(x, module))
+
     def reconstruct(self, x: Float[Tensor, "*token d_in"]) -> Float[Tensor, "*token d_out"]:
         """Encode and decode."""
         return self.decode(self.encode_dense(x), x)
