@@ -126,7 +126,11 @@ class IndexBuild:
             self._model, self._saes, policy, rows, settings, limit
         )
         self._store = PartStore(
-            path / "parts", [sae.name for sae in saes], [sae.d_sae for sae in saes], settings
+            path / "parts",
+            [sae.name for sae in saes],
+            [sae.d_sae for sae in saes],
+            settings,
+            self._model.device,
         )
         self._meter = Meter(corpus.size, limit, show)
         self._writing = threading.Lock()

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Int
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from workbench.features.index import disk
-from workbench.features.index.parts import CHUNK, Part, PartStore, merged_chunks, to_arrow
+from workbench.features.index.parts import CHUNK, Part, PartStore, at_once, merged_chunks, to_arrow
 from workbench.features.index.rows import RowBlock
 from workbench.features.index.settings import COLUMN_BITS, IndexSettings
 from workbench.features.index.sketches import FeatureSketch, merge_stretches
 from workbench.features.index.sketches.bins import bin_of
 from workbench.features.index.sketches.cofiring import Cofiring
-from workbench.features.index.sketches.entries import select
 from workbench.features.index.statistics import feature_statistics
 
 __all__ = ["GROUP", "Finished", "write_saes", "write_tokens"]
@@ -212,25 +212,31 @@ def write_saes(
     stretches = merge_stretches([part.stretches() for part in parts], store.settings)
     with disk.whole_file(folder / "silent.npy") as file:
         np.save(file, _positions(stretches.numpy(), offsets), allow_pickle=False)
-    for number, d_sae in enumerate(store.sizes):
+
+    def write(number: int) -> None:
+        d_sae = store.sizes[number]
         target = folder / folders[number]
         target.mkdir(parents=True, exist_ok=True)
         gathered = _Gathered(store.settings, d_sae, stretches.numpy())
-        chunks = merged_chunks(parts, number, d_sae, stretches, store.settings)
+        chunks = merged_chunks(parts, number, d_sae, stretches, store.settings, store.device)
         with (
             disk.whole_file(target / "contexts.parquet") as file,
             pq.ParquetWriter(
                 file, CONTEXTS, compression="zstd", use_dictionary=["rank", "sampled", "bin"]
             ) as out,
         ):
-            for index, chunk in enumerate(chunks):
+            for index, (chunk, rank, sampled) in enumerate(chunks):
                 if stop is not None and stop():
                     from workbench.features.index.scan import Stopped
 
                     raise Stopped
-                _write_contexts(out, chunk, index, d_sae, tokens, offsets, store.settings)
+                _write_contexts(
+                    out, chunk, rank, sampled, index, d_sae, tokens, offsets, store.settings
+                )
                 gathered.add(chunk)
         gathered.write(target / "stats.parquet", n_counted)
+
+    at_once(write, len(store.sizes))
 
 
 def _positions(
@@ -244,13 +250,14 @@ def _positions(
 def _write_contexts(
     out: pq.ParquetWriter,
     chunk: FeatureSketch,
+    rank: Int[Tensor, " kept"],
+    sampled: Bool[Tensor, " kept"],
     index: int,
     d_sae: int,
     tokens: np.ndarray,
     offsets: np.ndarray,
     settings: IndexSettings,
 ) -> None:
-    rank, sampled = select(chunk.entries, settings)
     bins = bin_of(chunk.entries["value"], settings.bins_per_octave)
     entries = {name: column.numpy() for name, column in chunk.entries.items()}
     position = _positions(entries["place"], offsets)

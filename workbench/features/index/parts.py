@@ -14,7 +14,8 @@ import dataclasses
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from workbench.errors import LoadError
 from workbench.features.index import disk
 from workbench.features.index.rows import RowBlock
 from workbench.features.index.scan import PartSketch
 from workbench.features.index.settings import IndexSettings
-from workbench.features.index.sketches import FeatureSketch, SilentBlocks, merge, merge_stretches
+from workbench.features.index.sketches import (
+    FeatureSketch,
+    SilentBlocks,
+    merge_selected,
+    merge_stretches,
+)
 from workbench.features.index.sketches.sketch import TABLES
 
-__all__ = ["CHUNK", "Part", "PartStore", "chunk_count", "merged_chunks"]
+__all__ = ["CHUNK", "Part", "PartStore", "at_once", "chunk_count", "merged_chunks"]
 
+_AT_ONCE = 4  # SAEs whose tables are merged or written at the same time
 CHUNK = 2048
 """Features per row group."""
 
@@ -115,9 +124,18 @@ def _chunk(files: Mapping[str, pq.ParquetFile], index: int) -> FeatureSketch:
     return FeatureSketch(**tables)
 
 
+Merged = tuple[FeatureSketch, Int[Tensor, " kept"], Bool[Tensor, " kept"]]
+"""A range of features merged, and which of its entries are among the strongest or sampled."""
+
+
 def merged_chunks(
-    parts: Sequence[Part], number: int, d_sae: int, stretches: SilentBlocks, settings: IndexSettings
-) -> Iterator[FeatureSketch]:
+    parts: Sequence[Part],
+    number: int,
+    d_sae: int,
+    stretches: SilentBlocks,
+    settings: IndexSettings,
+    device: torch.device,
+) -> Iterator[Merged]:
     """Merge parts of one SAE, a range of features at a time.
 
     Parameters
@@ -132,16 +150,25 @@ def merged_chunks(
         The silent stretches kept of all parts.
     settings
         What is kept.
+    device
+        Where to merge; what is given is in main memory and the same to the bit.
 
     Yields
     ------
-    FeatureSketch
+    Merged
         One per range, in order.
     """
     opened = [part.open(number) for part in parts]
     try:
         for index in range(chunk_count(d_sae)):
-            yield merge([_chunk(files, index) for files in opened], stretches, settings)
+            chunks = [_chunk(files, index) for files in opened]
+            try:
+                there = [chunk.to(device) for chunk in chunks]
+                merged = merge_selected(there, stretches.to(device), settings)
+            except torch.OutOfMemoryError:
+                merged = merge_selected(chunks, stretches, settings)
+            sketch, rank, sampled = merged
+            yield sketch.cpu(), rank.cpu(), sampled.cpu()
     finally:
         for files in opened:
             for file in files.values():
@@ -179,15 +206,23 @@ class PartStore:
         Their names.
     settings
         What is kept.
+    device
+        Where parts are merged.
     """
 
     def __init__(
-        self, folder: Path, names: Sequence[str], sizes: Sequence[int], settings: IndexSettings
+        self,
+        folder: Path,
+        names: Sequence[str],
+        sizes: Sequence[int],
+        settings: IndexSettings,
+        device: torch.device | None = None,
     ) -> None:
         self.folder = folder
         self.names = tuple(names)
         self.sizes = tuple(sizes)
         self.settings = settings
+        self.device = device or torch.device("cpu")
 
     # -- rows ---------------------------------------------------------------------------------
 
@@ -302,7 +337,12 @@ class PartStore:
             parts = [there[key] for key in wanted]
             stretches = merge_stretches([part.stretches() for part in parts], self.settings)
             chunks = [
-                merged_chunks(parts, index, size, stretches, self.settings)
+                (
+                    merged
+                    for merged, _, _ in merged_chunks(
+                        parts, index, size, stretches, self.settings, self.device
+                    )
+                )
                 for index, size in enumerate(self.sizes)
             ]
             self._write(first, wanted[-1][1], stretches, chunks)
@@ -319,8 +359,7 @@ class PartStore:
     ) -> None:
         with disk.whole_folder(self.folder / f"sketch-{first:06d}-{last:06d}") as folder:
             np.save(folder / "stretches.npy", stretches.numpy(), allow_pickle=False)
-            for number, of_sae in enumerate(chunks):
-                _write_sketch(folder, number, of_sae)
+            at_once(lambda number: _write_sketch(folder, number, chunks[number]), len(chunks))
             files = {
                 path.name: (path.stat().st_size, disk.digest(path))
                 for path in sorted(folder.iterdir())
@@ -333,7 +372,7 @@ def _write_sketch(folder: Path, number: int, chunks: Iterator[FeatureSketch]) ->
         name: pq.ParquetWriter(
             folder / f"{number}.{name}.parquet",
             _schema(name),
-            compression="zstd",
+            compression="lz4",  # soon read again
             use_dictionary=False,
             write_statistics=False,
         )
@@ -346,6 +385,13 @@ def _write_sketch(folder: Path, number: int, chunks: Iterator[FeatureSketch]) ->
     finally:
         for writer in writers.values():
             writer.close()
+
+
+def at_once(work: Callable[[int], None], count: int) -> None:
+    """Do a piece of work per SAE, a few of them at the same time."""
+    with ThreadPoolExecutor(min(_AT_ONCE, max(torch.get_num_threads(), 1))) as pool:
+        for _ in pool.map(work, range(count)):
+            pass
 
 
 def to_arrow(table: Mapping[str, Any], schema: pa.Schema) -> pa.Table:

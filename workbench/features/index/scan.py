@@ -136,9 +136,12 @@ class Scanner:
             `stop` said so.
         """
         places = block.places
+        device = self.model.device
         stretches = choose_stretches(
-            torch.from_numpy(places), torch.from_numpy(~block.special), self.settings
-        )
+            torch.from_numpy(places).to(device),
+            torch.from_numpy(~block.special).to(device),
+            self.settings,
+        ).cpu()
         gathered = {sae.name: _Gathered(sae, stretches, self.settings) for sae in self.saes}
         documents, offsets = block.document, block.offsets
         waiting = [np.argsort(block.lengths, kind="stable")] if len(block.lengths) else []

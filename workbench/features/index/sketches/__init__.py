@@ -9,8 +9,9 @@ from workbench.features.index.sketches.sketch import (
     FeatureSketch,
     SilentBlocks,
     merge,
+    merge_selected,
     merge_stretches,
     sketch,
 )
 
-__all__ = ["FeatureSketch", "SilentBlocks", "merge", "merge_stretches", "sketch"]
+__all__ = ["FeatureSketch", "SilentBlocks", "merge", "merge_selected", "merge_stretches", "sketch"]

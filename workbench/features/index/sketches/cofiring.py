@@ -9,6 +9,8 @@ than are kept is complete, and two such features are counted exactly.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ TOKENS = ("feature", "place")
 
 _HASH_BITS = 40
 _STREAM = 2
+_TOGETHER = 256  # features whose pairs are in memory at once, in each thread
 
 
 def _hash(place: Int[Tensor, " n"], settings: IndexSettings) -> Int[Tensor, " n"]:
@@ -114,17 +117,49 @@ class Cofiring:
             By feature, then falling Jaccard index (tokens with both ÷ tokens with either), then
             feature number.
         """
-        count, seen = self._count, self._seen
-        product = (self._present[features.start : features.stop] @ self._transposed).tocoo()
-        one, other = product.row.astype(np.int64) + features.start, product.col.astype(np.int64)
-        apart = one != other
-        one, other, shared = one[apart], other[apart], product.data[apart]
-        together = shared / np.minimum(seen[one], seen[other])
-        together = np.minimum(together, np.minimum(count[one], count[other]))
-        jaccard = together / (count[one] + count[other] - together)
+        ranges = [
+            range(start, min(start + _TOGETHER, features.stop))
+            for start in range(features.start, features.stop, _TOGETHER)
+        ]
+        with ThreadPoolExecutor(max(torch.get_num_threads(), 1)) as pool:
+            found = list(pool.map(self._of_range, ranges))
+        return Neighbours(
+            **{
+                field.name: np.concatenate([getattr(part, field.name) for part in found])
+                for field in dataclasses.fields(Neighbours)
+            }
+        )
+
+    def _of_range(self, features: range) -> Neighbours:
+        product = self._present[features.start : features.stop] @ self._transposed
+        one = np.repeat(np.arange(len(features)), np.diff(product.indptr)) + features.start
+        other, shared = product.indices.astype(np.int64), product.data
+        together, jaccard = self._overlap(one, other, shared)
+        jaccard[one == other] = -1
+        near = jaccard >= 0
+        # Most pairs are far from the strongest: only those that can be listed are put in order.
+        for start, end in itertools.pairwise(product.indptr.tolist()):
+            rest = end - start - self._listed
+            if self._listed and rest > 0:
+                row = jaccard[start:end]
+                near[start:end] &= row >= np.partition(row, rest)[rest]
+        one, other, shared = one[near], other[near], shared[near]
+        together, jaccard = together[near], jaccard[near]
         order = np.lexsort((other, -jaccard, one))
         first = changes(torch.from_numpy(one[order]))
         order = order[rank_in_run(first).numpy() < self._listed]
         return Neighbours(
             feature=one[order], other=other[order], together=together[order], shared=shared[order]
         )
+
+    def _overlap(
+        self,
+        one: Int[np.ndarray, " n"],
+        other: Int[np.ndarray, " n"],
+        shared: Int[np.ndarray, " n"],
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """Estimated tokens together, and the Jaccard index."""
+        count, seen = self._count, self._seen
+        together = shared / np.minimum(seen[one], seen[other])
+        together = np.minimum(together, np.minimum(count[one], count[other]))
+        return together, together / (count[one] + count[other] - together)

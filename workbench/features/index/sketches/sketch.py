@@ -17,7 +17,15 @@ from workbench.features.index.sketches.histogram import HISTOGRAM, histogram, me
 from workbench.features.index.sketches.ordering import stable_argsort
 from workbench.features.index.sketches.silent import FIRING, fewest_stretches, firing
 
-__all__ = ["TABLES", "FeatureSketch", "SilentBlocks", "merge", "merge_stretches", "sketch"]
+__all__ = [
+    "TABLES",
+    "FeatureSketch",
+    "SilentBlocks",
+    "merge",
+    "merge_selected",
+    "merge_stretches",
+    "sketch",
+]
 
 TABLES = {"entries": ENTRIES, "histogram": HISTOGRAM, "tokens": TOKENS, "firing": FIRING}
 """Tables of a sketch and their columns; every table is sorted by feature."""
@@ -54,9 +62,13 @@ class FeatureSketch:
 
     def cpu(self) -> FeatureSketch:
         """Copy to main memory."""
+        return self.to(torch.device("cpu"))
+
+    def to(self, device: torch.device) -> FeatureSketch:
+        """Copy to a device."""
         return FeatureSketch(
             **{
-                name: {key: column.cpu() for key, column in self.table(name).items()}
+                name: {key: column.to(device) for key, column in self.table(name).items()}
                 for name in TABLES
             }
         )
@@ -116,7 +128,18 @@ def merge(
     *,
     interleaved: bool = False,
 ) -> FeatureSketch:
-    """Merge the sketches of different rows.
+    """Merge the sketches of different rows; see `merge_selected`."""
+    return merge_selected(sketches, stretches, settings, interleaved=interleaved)[0]
+
+
+def merge_selected(
+    sketches: Sequence[FeatureSketch],
+    stretches: SilentBlocks,
+    settings: IndexSettings,
+    *,
+    interleaved: bool = False,
+) -> tuple[FeatureSketch, Int[Tensor, " kept"], Bool[Tensor, " kept"]]:
+    """Merge the sketches of different rows, and tell what of the kept entries is selected.
 
     Parameters
     ----------
@@ -131,11 +154,13 @@ def merge(
 
     Returns
     -------
-    FeatureSketch
+    merged
         What `sketch` of all their activations would have given, to the bit.
+    rank, sampled
+        `select` of its entries.
     """
     joined = {name: _join([one.table(name) for one in sketches], interleaved) for name in TABLES}
-    entries, _, _ = keep(joined["entries"], settings)
+    entries, rank, sampled = keep(joined["entries"], settings)
     tokens = joined["tokens"]
     fired = joined["firing"]
     known = torch.searchsorted(stretches, fired["place"]).clamp(max=max(len(stretches) - 1, 0))
@@ -144,12 +169,13 @@ def merge(
         if len(stretches)
         else torch.zeros_like(fired["at_place"])
     )
-    return FeatureSketch(
+    merged = FeatureSketch(
         entries=entries,
         histogram=merge_histograms(joined["histogram"]),
         tokens=fewest_tokens(tokens["feature"], tokens["place"], settings),
         firing={name: column[inside] for name, column in fired.items()},
     )
+    return merged, rank, sampled
 
 
 def merge_stretches(parts: Sequence[SilentBlocks], settings: IndexSettings) -> SilentBlocks:
