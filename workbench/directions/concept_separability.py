@@ -246,7 +246,7 @@ class Separability(Result):
         table = self.to_pandas()
         parts = []
         for kind, rows in table.groupby("kind", sort=False):
-            row = rows.loc[rows["top_mean"].idxmax()]
+            row = rows.sort_values("top_mean", kind="stable").iloc[-1]
             parts.append(f"{kind} {row['top_mean']:.3f} ({row['source']})")
         return f"Separability of {len(self.concepts)} concepts: " + ", ".join(parts)
 

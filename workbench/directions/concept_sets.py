@@ -311,10 +311,11 @@ def _table(source: Any) -> pd.DataFrame:
         raise LoadError(f"no file {path.name!r}")
     if path.stat().st_size > _MOST_BYTES:
         raise LoadError(f"{path.name} has {path.stat().st_size:,} bytes, at most {_MOST_BYTES:,}")
-    readers = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
+    readers: dict[str, Any] = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
     if path.suffix not in readers:
         raise LoadError(f"{path.name}: expected .parquet or .csv")
     try:
-        return readers[path.suffix](path)
+        table: pd.DataFrame = readers[path.suffix](path)
     except (ValueError, OSError) as error:  # pandas and pyarrow raise kinds of both
         raise LoadError(f"{path.name} cannot be read: {error}") from error
+    return table

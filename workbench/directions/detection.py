@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import optimize, sparse, stats
@@ -53,10 +55,11 @@ def auroc(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> fl
     return float(_from_ranks(stats.rankdata(scores)[:, None], labels)[0])
 
 
-def auroc_columns(
-    values: Float[np.ndarray, "n unit"] | sparse.csr_matrix, labels: Bool[np.ndarray, " n"]
-) -> Float[np.ndarray, " unit"]:
-    """Return `auroc` of each column; sparse columns are written out a block at a time."""
+def auroc_columns(values: Any, labels: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " unit"]:
+    """Return `auroc` of each column of an array or a sparse matrix, shape (n, unit).
+
+    Sparse columns are written out a block at a time.
+    """
     labels = np.asarray(labels, dtype=bool)
     check_classes(labels, "AUROC")
     columns = values.tocsc() if sparse.issparse(values) else values

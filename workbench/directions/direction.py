@@ -295,7 +295,7 @@ class Direction(Result):
         found = session if session is not None else self.session
         if found is None:
             raise InputError("this direction is not bound to a session; pass one")
-        return found  # type: ignore[no-any-return]
+        return found
 
     # -- showing and files --------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ class SensePairs(Result):
     def summary(self) -> str:
         """Return one line: the SAE of the best accuracy."""
         table = self.to_pandas()
-        best = table.loc[table["accuracy"].idxmax()]
+        best = table.sort_values("accuracy", ascending=False, kind="stable").iloc[0]
         return (
             f"PS-Eval on {len(self.words)} pairs: best {best['source']}, accuracy "
             f"{best['accuracy']:.3f}, specificity {best['specificity']:.3f}"
@@ -177,7 +177,7 @@ def ps_eval(
     rows = [_pair(pair, number) for number, pair in enumerate(pairs)]
     if not rows:
         raise InputError("no pairs were given")
-    texts = [_written(row[side], row[0], template) for row in rows for side in (1, 2)]
+    texts = [_written(context, row[0], template) for row in rows for context in row[1:3]]
     tokens = session.model.tokens(texts)
     places = [
         _last_occurrence(tokens.strings[number], rows[number // 2][0])

@@ -62,7 +62,7 @@ def plot_sweep(study: ProbeStudy, ranking: str | None = None) -> go.Figure:
         )
     dense = table[table["kind"] == "dense"]
     if not dense.empty:
-        top = dense.loc[dense["merit"].idxmax()]
+        top = dense.sort_values("merit", kind="stable").iloc[-1]
         figure.add_hline(
             y=top["f1"],
             line={"dash": "dash", "width": 1.5, "color": _COLOURS["dense"]},

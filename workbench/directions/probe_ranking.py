@@ -7,7 +7,7 @@ parts two classes of rows, best first; ties go to the lower unit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,7 +18,8 @@ from workbench.errors import InputError, unknown
 __all__ = ["RANKINGS", "Ranking", "Values", "columns_of", "rank_units"]
 
 Ranking: TypeAlias = Literal["mean_difference", "f_statistic", "mutual_information", "l1_logistic"]
-Values: TypeAlias = "Float[np.ndarray, 'row unit'] | sparse.csr_matrix"
+Values: TypeAlias = Any
+"""Rows × units: an array, or a scipy CSR matrix."""
 
 # Mutual information by nearest neighbours and L1 regression are costly: they order this many units
 # that lead by F-statistic; the rest follow in that order (Gurnee et al. filter likewise).

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from workbench.model.tokens import TokenPolicy
     from workbench.session import Session
 
-__all__ = ["KS", "Units", "probe"]
+__all__ = ["KS", "probe"]
 
-Units: TypeAlias = Literal["features", "neurons", "residual"]
 KS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32, 64, 128, 256)
 _UNITS = ("features", "neurons", "residual")
 
@@ -47,7 +46,7 @@ def probe(
     level: Literal["text", "token"] = "text",
     pooling: Pooling = "max",
     tokens: TokensUsed = "all",
-    units: Sequence[Units] = _UNITS,
+    units: Sequence[str] = _UNITS,
     saes: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
     rankings: Sequence[str] = ("mean_difference",),
