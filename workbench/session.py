@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from workbench.directions.concept_results import ConceptStudy
     from workbench.directions.probe_results import ProbeStudy
+    from workbench.circuits import Circuit, CircuitEstimate
     from workbench.features.browse import FeatureBrowser
     from workbench.features.dashboard import Dashboard
     from workbench.features.describe import CostEstimate, Descriptions
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from workbench.model.generate import Generation
     from workbench.saes import SaeStore
     from workbench.steering.generate import SteeredTexts
+    from workbench.steering.panel import Steering
 
 __all__ = ["Session", "open"]
 
@@ -192,6 +194,18 @@ class Session:
         from workbench.steering.generate import generate
 
         return generate(self, prompt, recipe, max_new_tokens=max_new_tokens, **settings)
+
+    def steer(self, recipe: Any, prompt: Any, **options: Any) -> Steering:
+        """Try a recipe on a prompt: next tokens, texts; see `workbench.steering.panel.steer`."""
+        from workbench.steering.panel import steer
+
+        return steer(self, recipe, prompt, **options)
+
+    def circuit(self, pairs: Any, **options: Any) -> Circuit | CircuitEstimate:
+        """Find the circuit behind a behaviour; see `workbench.circuits.discovery.discover`."""
+        from workbench.circuits.discovery import discover
+
+        return discover(self, pairs, **options)
 
     def tokens(
         self,

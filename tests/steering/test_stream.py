@@ -209,3 +209,18 @@ def test_a_stream_survives_saving(session, tmp_path):
     assert again.changes.features == made.changes.features
     assert Recipe.of(again.recipe).interventions == made.recipe.interventions
     assert again.to_pandas().shape[0] == len(made.to_pandas())
+
+
+def test_steer_shows_next_tokens_texts_and_a_sweep(session):
+    made = session.steer(push(), PROMPT, max_new_tokens=4, strengths=[0.5, 1.0])
+    assert made.next_tokens.kl == Preview(session, PROMPT).next_tokens(push()).kl
+    truth = stream(session, PROMPT, push(), max_new_tokens=4)
+    assert made.texts.steered.completion == truth.steered.completion
+    assert made.sweep.strengths.tolist() == [0.0, 0.5, 1.0]
+    talk = [{"role": "user", "content": "the cat"}]
+    chat = session.steer(push(), talk, max_new_tokens=3)
+    assert chat.chat == tuple(talk)
+    assert "cat" in chat.prompt
+    assert "<" not in chat._repr_html_().split("white-space:pre-wrap'>")[1].split("</span>")[
+        0
+    ].replace("<b>", "").replace("</b>", "")

@@ -121,7 +121,7 @@ def changed_features(
     places = list(dict.fromkeys(site for site in sites if site is not None))
     plain = session.run(tokens, capture=places)
     edits = compiled.edits(tokens, lengths=[prompt_length])
-    steered = session.run(tokens, capture=places, edits=edits)  # type: ignore[arg-type]
+    steered = session.run(tokens, capture=places, edits=edits)
     rows: list[tuple[float, str, str, float, float]] = []
     for name in names:
         sae = session.saes[name]

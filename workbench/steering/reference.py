@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,18 +14,19 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.features.refs import FeatureRef
 from workbench.model.generate_many import generate_many
+from workbench.saes.per_feature import FeatureStatistics
 
 if TYPE_CHECKING:
     from workbench.model import Model, Tokens
     from workbench.session import Session
 
-__all__ = ["largest_activations", "own_texts", "typical_norms"]
+__all__ = ["firing_rates", "largest_activations", "own_texts", "typical_norms"]
 
 N_TEXTS = 64
 N_TOKENS = 48
 
 _TEXTS: weakref.WeakKeyDictionary[Any, Tokens] = weakref.WeakKeyDictionary()
-_MAXIMA: weakref.WeakKeyDictionary[Any, Float[Tensor, " d_sae"]] = weakref.WeakKeyDictionary()
+_STATISTICS: weakref.WeakKeyDictionary[Any, FeatureStatistics] = weakref.WeakKeyDictionary()
 
 
 def own_texts(model: Model) -> Tokens:
@@ -91,17 +93,26 @@ def largest_activations(session: Session, features: Sequence[str | FeatureRef]) 
     return found
 
 
+def firing_rates(session: Session, sae_name: str) -> Float[np.ndarray, " d_sae"]:
+    """Return how often each feature of an SAE fires on the tokens of `own_texts`."""
+    found = _statistics(session, sae_name)
+    return found.count.double().cpu().numpy() / max(found.n_tokens, 1)
+
+
 def _measured(session: Session, sae_name: str) -> Float[Tensor, " d_sae"]:
+    return _statistics(session, sae_name).maximum.clamp(min=0)
+
+
+def _statistics(session: Session, sae_name: str) -> FeatureStatistics:
     sae = session.saes[sae_name]
-    if sae not in _MAXIMA:
+    if sae not in _STATISTICS:
         tokens = own_texts(session.model)
         if sae.site is None:
             raise InputError(f"SAE {sae_name} is not attached to a site")
         ran = session.model.run(tokens, capture=[sae.site])
         codes = sae.encode(ran[sae.site])
-        real = (tokens.mask & ~tokens.special).to(codes.device)
-        _MAXIMA[sae] = codes.statistics(real).maximum.clamp(min=0).float().cpu()
-    return _MAXIMA[sae]
+        _STATISTICS[sae] = codes.statistics((tokens.mask & ~tokens.special).to(codes.device))
+    return _STATISTICS[sae]
 
 
 def typical_norms(session: Session, sites: Sequence[str]) -> Mapping[str, float]:
