@@ -24,10 +24,14 @@ MAY_USE: dict[str, set[str]] = {
     "circuits": {"model", "saes", "features.refs"},
     "directions": {"model", "saes", "features.refs"},
     "steering": {"model", "saes", "features.refs", "directions"},
-    "widgets": {"model", "saes", "features", "circuits", "directions", "steering"},
+    "widgets": {
+        *("model", "saes", "features", "circuits", "directions", "steering"),
+        # The circuit view opens and writes other tools' graphs.
+        *("interchange.attribution_graph", "interchange.attribution_graph_write"),
+    },
     "demo": {"model", "saes"},
-    # Data types only.
-    "interchange": {"features.refs", "features.dashboard"},
+    # Data types only: another tool's attribution graph is read as a Circuit.
+    "interchange": {"features.refs", "features.dashboard", "circuits.graph"},
 }
 # Modules at the top of the package: what they may use of the package.
 TOP: dict[str, set[str] | None] = {
