@@ -258,6 +258,22 @@ def attention() -> Dashboard:
     )
 
 
+def transcoder() -> Dashboard:
+    """A transcoder feature: what its encoder reads beside what its decoder writes."""
+    return player(
+        feature="transcoder.1/9",
+        site="mlp_in.1",
+        out_site="mlp_out.1",
+        architecture="transcoder",
+        encoder_decoder_cosine=None,
+        description="fires on ` goal` \u2014 described by token statistics (no language model)",
+        reads_raised=effects({" goal": 2.1, " cup": 1.4}),
+        reads_lowered=effects({" the": -0.8}),
+        similar_encoders=(Neighbour(feature="transcoder.1/77", score=0.62, label="reads alike"),),
+        stated_density=0.03,
+    )
+
+
 def dead() -> Dashboard:
     """A transcoder feature that never fired."""
     none = Histogram(edges=np.array([0.0, 1.0]), counts=np.zeros(1, np.int64))

@@ -60,6 +60,7 @@ def test_a_page_is_used_from_first_look_to_the_next_feature(notebook, page, pict
         "document.querySelector('.wb-card:popover-open')?.textContent.includes('nats')"
     )
     assert "if ablated" in first.locator(".wb-card").text_content()
+    assert "50.0% \u2192 25.0%" in first.locator(".wb-card").text_content()
     assert "('ablate', 'resid_post.1/3', 7000)" in notebook.run("print(pages.asked)")
 
     # Picking contexts and tokens.

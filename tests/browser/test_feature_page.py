@@ -397,6 +397,22 @@ def test_own_text_and_what_was_sampled_are_in_the_page(show, monkeypatch):
     assert "value6.0000" in shown.card().text_content()
 
 
+def test_a_transcoders_page_shows_what_it_reads_and_what_it_writes(show):
+    shown = show(FeatureView(features.transcoder()))
+    page = shown.page
+    facts = page.locator(".wb-facts-line").text_content()
+    assert "mlp_in.1 \u2192 mlp_out.1" in facts
+    assert "3.00% stated with the SAE" in facts
+    raises = page.get_by_role("list", name="raise it").locator(".wb-bar-row")
+    assert raises.all_text_contents() == [" goal+2.10", " cup+1.40"]
+    lowers = page.get_by_role("list", name="lower it").locator(".wb-bar-row")
+    assert lowers.all_text_contents() == [" the\u22120.80"]
+    assert "reads alike" in page.get_by_role("list", name="nearest encoders, cosine").text_content()
+    assert page.get_by_role("list", name="raises, logits per unit").locator(".wb-bar-row").count()
+    assert "described by" in page.locator(".wb-description").text_content()
+    assert shown.problems == []
+
+
 def test_a_partial_page_and_where_attention_came_from(show):
     shown = show(FeatureView(features.attention()))
     page = shown.page
@@ -405,10 +421,9 @@ def test_a_partial_page_and_where_attention_came_from(show):
     assert "34.0 k tokens" in partial
     assert page.locator(".wb-label").get_attribute("placeholder") == "no label"
     rows = page.get_by_role("list", name="Attention sources").locator(".wb-bar-row")
-    context = features.player().groups[0].contexts[0]
     assert rows.count() == 3
-    assert rows.nth(0).text_content() == f"3 {context.tokens[2]}+0.82"
-    assert "head 3 reading source position 2" in rows.nth(0).get_attribute("title")
+    assert rows.nth(0).text_content() == "3  Elena+0.82"
+    assert "head 3 reading the token at 2 of the context" in rows.nth(0).get_attribute("title")
 
 
 def test_a_dead_feature_says_so(show):

@@ -8,6 +8,8 @@ export type Window = "5" | "10" | "whole";
 export type Effect = [token: string, id: number, value: number];
 export type Neighbour = [feature: string, score: number, label: string | null];
 
+export type NextToken = [token: string, id: number, before: number, after: number];
+
 export interface Histogram {
   edges: NdArray;
   counts: NdArray;
@@ -52,7 +54,14 @@ export interface Page {
   cofiring: Neighbour[];
   neurons: [neuron: number, value: number, share: number][];
   cosine: number | null;
-  sources: [head: number, position: number, value: number][];
+  /** Contributions to the activation in the strongest context; `position` counts from its first token. */
+  sources: [head: number, position: number, value: number, token: string][];
+  /** Whether `sources` are all there are; otherwise they can be asked for. */
+  sourced: boolean;
+  reads_raised: Effect[];
+  reads_lowered: Effect[];
+  encoders: Neighbour[];
+  stated_density: number | null;
   complete: boolean;
   provenance: { summary: string; facts: [string, string][] };
   code: string[];
@@ -190,13 +199,15 @@ export function sections(groups: readonly Group[], choice: Choice, window: Windo
 export function choices(groups: readonly Group[]): [Choice, string][] {
   const top = groups.find((group) => group.kind === "top");
   const count = (kind: Kind): number => groups.filter((group) => group.kind === kind).length;
-  const out: [Choice, string][] = [["overview", "overview"]];
-  if (top) out.push(["top", `top ${top.contexts.length}`]);
-  if (count("width")) out.push(["width", `${count("width")} equal-width intervals`]);
-  if (count("quantile")) out.push(["quantile", `${count("quantile")} true quantiles`]);
-  if (count("silent")) out.push(["silent", "does not fire"]);
-  if (count("brush")) out.push(["brush", "brushed range"]);
-  return out;
+  const all: [Choice, string][] = [
+    ["overview", "overview"],
+    ["top", `top ${top?.contexts.length}`],
+    ["width", `${count("width")} equal-width intervals`],
+    ["quantile", `${count("quantile")} true quantiles`],
+    ["silent", "does not fire"],
+    ["brush", "brushed range"],
+  ];
+  return all.filter(([choice]) => choice === "overview" || count(choice));
 }
 
 /** The contexts on the page whose activation lies in a range, each once, largest first. */

@@ -8,7 +8,7 @@ import { facts } from "./parts";
 export interface HistogramActions {
   /** First and last bin brushed, or null when the brush is taken away. */
   brush: ((bins: [number, number] | null) => void) | null;
-  hover(element: HTMLElement | null, bin: number): void;
+  hover(element: HTMLElement | null, card: Node[]): void;
 }
 
 export interface HistogramWords {
@@ -31,7 +31,7 @@ export class ActivationHistogram {
     onfocusin: (event: FocusEvent) => {
       const bar = event.target as HTMLElement;
       this.#focused = Number(bar.dataset["bin"] ?? 0);
-      if (bar.matches(":focus-visible")) this.actions.hover(bar, this.#focused);
+      if (bar.matches(":focus-visible")) this.#hover(this.#focused);
     },
     onfocusout: () => this.#leave(),
     onkeydown: (event: KeyboardEvent) => this.#key(event),
@@ -134,11 +134,20 @@ export class ActivationHistogram {
     this.actions.brush(bins);
   }
 
-  readonly #leave = (): void => this.actions.hover(null, 0);
+  readonly #leave = (): void => this.actions.hover(null, []);
+
+  #hover(bin: number): void {
+    const { data } = this.data.counts;
+    let total = 0;
+    for (const amount of data) total += amount;
+    const amount = data[bin] ?? 0;
+    const share = total ? ` (${((100 * amount) / total).toFixed(2)}%)` : "";
+    this.actions.hover(this.#bars[bin] ?? null, [facts(["range", this.range(bin, bin)], ["count", count(amount) + share])]);
+  }
 
   #moved(event: PointerEvent): void {
     const at = this.#at(event);
-    if (!this.#drag) return this.actions.hover(this.#bars[at] ?? null, at);
+    if (!this.#drag) return this.#hover(at);
     this.#drag.to = at;
     this.#paint(ordered(this.#drag.from, at));
   }
@@ -198,13 +207,5 @@ function ordered(a: number, b: number): [number, number] {
 export function tick(value: number): string {
   const size = Math.abs(value);
   if (size >= 1e5) return number(value, 2);
-  return number(value, size === 0 ? 0 : size >= 100 ? 0 : size >= 10 ? 1 : 2);
-}
-
-export function binCard(histogram: ActivationHistogram, bin: number): Node[] {
-  let total = 0;
-  for (const amount of histogram.data.counts.data) total += amount;
-  const amount = histogram.data.counts.data[bin] ?? 0;
-  const share = total ? ` (${((100 * amount) / total).toFixed(2)}%)` : "";
-  return [facts(["range", histogram.range(bin, bin)], ["count", count(amount) + share])];
+  return number(value, size === 0 || size >= 100 ? 0 : size >= 10 ? 1 : 2);
 }

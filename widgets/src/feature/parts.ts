@@ -1,26 +1,11 @@
 // Pieces that several panels of the feature view are made of.
 
-import { h } from "../ui/dom";
+import { div, dots, facts, h, quiet, span } from "../ui/dom";
 import { number } from "../ui/format";
 
+export { div, dots, facts, quiet, span };
+
 type Content = Node | string | null | false;
-
-export function div(className: string, ...content: Content[]): HTMLElement {
-  return h("div", { class: className }, ...content);
-}
-
-export function span(className: string, ...content: Content[]): HTMLElement {
-  return h("span", { class: className }, ...content);
-}
-
-/** What there is to say, with dots between. */
-export function dots(...words: (string | false | null)[]): string {
-  return words.filter(Boolean).join(" \u00b7 ");
-}
-
-export function quiet(words: string, onclick: () => void, more: Record<string, string | boolean | null> = {}): HTMLButtonElement {
-  return h("button", { class: "wb-quiet", type: "button", onclick, ...more }, words);
-}
 
 export function sub(words: string, title: string | null = null): HTMLElement {
   return h("div", { class: "wb-sub", title }, words);
@@ -32,10 +17,6 @@ export function muted(words: string, title: string | null = null): HTMLElement {
 
 export function figure(text: string, title: string | null = null): HTMLElement {
   return h("span", { class: "wb-num", title }, text);
-}
-
-export function facts(...rows: [string, Node | string][]): HTMLElement {
-  return h("dl", { class: "wb-facts" }, ...rows.flatMap(([name, content]) => [h("dt", {}, name), h("dd", {}, content)]));
 }
 
 export function list(name: string, rows: Content[], className = "wb-bars"): HTMLElement {
@@ -53,7 +34,7 @@ export function signed(value: number, digits = 2): string {
   return (value > 0 ? "+" : "") + number(value, digits);
 }
 
-export function largestOf(rows: readonly (readonly [unknown, unknown, number])[]): number {
+export function largestOf(rows: readonly (readonly [unknown, unknown, number, ...unknown[]])[]): number {
   return Math.max(0, ...rows.map((row) => Math.abs(row[2])));
 }
 

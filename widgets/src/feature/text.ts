@@ -14,9 +14,24 @@ export interface TextActions {
 
 export class OwnText {
   readonly element = div("wb-try");
-  readonly #input = h("textarea", { rows: 1, spellcheck: "false", "aria-label": "Your own text", class: "wb-mono" });
+  readonly #input = h("textarea", {
+    rows: 1,
+    spellcheck: "false",
+    "aria-label": "Your own text",
+    class: "wb-mono",
+    oninput: () => this.#fit(),
+    onkeydown: (event: KeyboardEvent) => {
+      if (event.key !== "Enter" || event.shiftKey) return;
+      event.preventDefault();
+      this.#form.requestSubmit();
+    },
+  });
   readonly #button = h("button", { type: "submit" }, "Read");
-  readonly #tokens = div("wb-try-tokens");
+  readonly #tokens = h("div", {
+    class: "wb-try-tokens",
+    onpointerleave: () => this.#actions.leave(),
+    onfocusout: () => this.#actions.leave(),
+  });
   readonly #form: HTMLFormElement;
   readonly #actions: TextActions;
   #shown = "";
@@ -35,15 +50,6 @@ export class OwnText {
       this.#input,
       this.#button,
     );
-    this.#input.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && !event.shiftKey) {
-        event.preventDefault();
-        this.#form.requestSubmit();
-      }
-    });
-    this.#input.addEventListener("input", () => this.#fit());
-    this.#tokens.addEventListener("pointerleave", () => actions.leave());
-    this.#tokens.addEventListener("focusout", () => actions.leave());
   }
 
   show(text: string, tried: Tried | null, largest: number, mode: { live: boolean; lost: boolean }): void {

@@ -17,29 +17,22 @@ export interface NdArray<T extends TypedArray = TypedArray> {
 
 type Bytes = ArrayBuffer | DataView | Uint8Array;
 
-const CONSTRUCTORS: Record<string, new (buffer: ArrayBuffer) => TypedArray> = {
-  float32: Float32Array,
-  float64: Float64Array,
-  int32: Int32Array,
-  uint32: Uint32Array,
-  int16: Int16Array,
-  uint16: Uint16Array,
-  uint8: Uint8Array,
-};
+/** By the name the array's type has in Python: that of the constructor without "Array". */
+const CONSTRUCTORS: Record<string, new (buffer: ArrayBuffer) => TypedArray> = Object.fromEntries(
+  [Float32Array, Float64Array, Int32Array, Uint32Array, Int16Array, Uint16Array, Uint8Array].map((made) => [
+    made.name.slice(0, -5).toLowerCase(),
+    made,
+  ]),
+);
 
 function fromBase64(text: string): ArrayBuffer {
-  const raw = atob(text);
-  const out = new Uint8Array(raw.length);
-  for (let i = 0; i < raw.length; i += 1) out[i] = raw.charCodeAt(i);
-  return out.buffer;
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer;
 }
 
 /** The bytes on their own, copied: a view into a message may not be aligned for its type. */
 function aligned(bytes: Bytes): ArrayBuffer {
   if (bytes instanceof ArrayBuffer) return bytes;
-  const copy = new Uint8Array(bytes.byteLength);
-  copy.set(new Uint8Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength));
-  return copy.buffer;
+  return (bytes.buffer as ArrayBuffer).slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
 }
 
 function decodeArray(value: Record<string, unknown>, buffers: Bytes[]): NdArray {
@@ -74,15 +67,7 @@ export function decode(value: unknown, buffers: Bytes[] = []): unknown {
 
 /** A key that is equal for equal parameters whatever the order of their names. */
 export function requestKey(kind: string, params: unknown): string {
-  const ordered = (value: unknown): unknown => {
-    if (Array.isArray(value)) return value.map(ordered);
-    if (value === null || typeof value !== "object") return value;
-    const record = value as Record<string, unknown>;
-    return Object.fromEntries(
-      Object.keys(record)
-        .sort()
-        .map((key) => [key, ordered(record[key])]),
-    );
-  };
-  return `${kind} ${JSON.stringify(ordered(params ?? {}))}`;
+  const ordered = (_: string, value: unknown): unknown =>
+    value === null || typeof value !== "object" || Array.isArray(value) ? value : Object.fromEntries(Object.entries(value).sort());
+  return `${kind} ${JSON.stringify(params ?? {}, ordered)}`;
 }

@@ -44,10 +44,10 @@ export class LiveStore implements Store {
     this.#listen("comm_live_update", () => queueMicrotask(() => this.#requests.ping(true)));
     if (el.classList.contains("jupyter-widgets-disconnected")) this.#requests.lost();
     const look = (): void => this.#checkSoon();
-    el.addEventListener("pointerenter", look);
-    el.addEventListener("focusin", look);
-    this.#undo.push(() => el.removeEventListener("pointerenter", look));
-    this.#undo.push(() => el.removeEventListener("focusin", look));
+    for (const event of ["pointerenter", "focusin"]) {
+      el.addEventListener(event, look);
+      this.#undo.push(() => el.removeEventListener(event, look));
+    }
   }
 
   get connection(): Connection {

@@ -40,6 +40,7 @@ interface Pending {
   kind: string;
   channel: string;
   acked: boolean;
+  patience?: unknown;
   options: RequestOptions;
   resolve: (value: unknown) => void;
   reject: (error: Error) => void;
@@ -69,7 +70,6 @@ export class Requests {
   readonly #current = new Map<string, Pending>();
   readonly #queued = new Map<string, Queued>();
   readonly #pings = new Map<string, boolean>();
-  readonly #patience = new Map<string, unknown>();
   #heartbeat: unknown = null;
   readonly #listeners = new Set<(connection: Connection) => void>();
 
@@ -182,7 +182,7 @@ export class Requests {
     const { id, channel } = pending;
     this.#open.set(id, pending);
     this.#current.set(channel, pending);
-    this.#patience.set(id, this.#clock.set(() => this.#impatient(id), PATIENCE));
+    pending.patience = this.#clock.set(() => this.#impatient(pending), PATIENCE);
     this.#beat();
     const policy = pending.options.policy ?? "replace";
     this.#send({ id, kind, params, channel, policy }, () => this.#processed(id));
@@ -218,20 +218,17 @@ export class Requests {
   #acknowledge(pending: Pending): void {
     if (pending.acked) return;
     pending.acked = true;
-    this.#clock.clear(this.#patience.get(pending.id));
-    this.#patience.delete(pending.id);
+    this.#clock.clear(pending.patience);
     this.#setConnection("live");
   }
 
-  #impatient(id: string): void {
-    const pending = this.#open.get(id);
-    if (pending && !pending.acked && this.connection === "live") this.#setConnection("waiting");
+  #impatient(pending: Pending): void {
+    if (!pending.acked && this.connection === "live") this.#setConnection("waiting");
   }
 
   #settle(pending: Pending, finish: () => void): void {
     this.#open.delete(pending.id);
-    this.#clock.clear(this.#patience.get(pending.id));
-    this.#patience.delete(pending.id);
+    this.#clock.clear(pending.patience);
     if (this.#current.get(pending.channel) === pending) {
       this.#current.delete(pending.channel);
       const next = this.#queued.get(pending.channel);

@@ -47,7 +47,7 @@ export interface Store {
   dispose(): void;
 }
 
-/** An error raised by the Python handler, with the message it was raised with. */
+/** An error of a request: one raised by the Python handler, with its message, or one of those below. */
 export class RemoteError extends Error {
   constructor(readonly type: string, message: string) {
     super(message);
@@ -56,25 +56,22 @@ export class RemoteError extends Error {
 }
 
 /** The request was replaced by a newer one or cancelled; views ignore it. */
-export class Superseded extends Error {
+export class Superseded extends RemoteError {
   constructor() {
-    super("a newer request replaced this one");
-    this.name = "Superseded";
+    super("Superseded", "a newer request replaced this one");
   }
 }
 
 /** The kernel that knew this view is gone. */
-export class Disconnected extends Error {
+export class Disconnected extends RemoteError {
   constructor() {
-    super("The kernel that made this view is gone. Run its cell again.");
-    this.name = "Disconnected";
+    super("Disconnected", "The kernel that made this view is gone. Run its cell again.");
   }
 }
 
 /** A snapshot was asked for something that was not recorded in it. */
-export class NotRecorded extends Error {
+export class NotRecorded extends RemoteError {
   constructor(kind: string) {
-    super(`"${kind}" is not in this snapshot; it needs the notebook's kernel.`);
-    this.name = "NotRecorded";
+    super("NotRecorded", `"${kind}" is not in this snapshot; it needs the notebook's kernel.`);
   }
 }

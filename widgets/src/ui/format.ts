@@ -43,19 +43,20 @@ const HIDDEN =
 export function pieces(token: string): Piece[] {
   const out: Piece[] = [];
   for (const character of token) {
-    const piece: Piece =
+    const kind =
       character === "\n"
-        ? { kind: "newline", text: character }
+        ? "newline"
         : character === "\t"
-          ? { kind: "tab", text: character }
+          ? "tab"
           : SPACES.test(character)
-            ? { kind: "space", text: character }
+            ? "space"
             : character.length === 1 && HIDDEN.test(character)
-              ? { kind: "control", text: codePoint(character) }
-              : { kind: "text", text: character };
-    const last = out[out.length - 1];
-    if (last && last.kind === "text" && piece.kind === "text") last.text += piece.text;
-    else out.push(piece);
+              ? "control"
+              : "text";
+    const text = kind === "control" ? codePoint(character) : character;
+    const last = out.at(-1);
+    if (last?.kind === "text" && kind === "text") last.text += text;
+    else out.push({ kind, text });
   }
   return out;
 }
@@ -67,18 +68,14 @@ function codePoint(character: string): string {
 
 /** A token in words, for labels that are spoken or copied: whitespace by its name. */
 export function spoken(token: string): string {
-  if (token === "") return "empty token";
-  return pieces(token)
-    .map((piece) =>
-      piece.kind === "space" ? "\u00b7" : piece.kind === "newline" ? "\u21b5" : piece.kind === "tab" ? "\u21e5" : piece.text,
-    )
-    .join("");
+  return printable(token, "\u00b7") || "empty token";
 }
 
 /** Prose with its spaces kept and anything that hides or misleads written out. */
-export function printable(text: string): string {
+export function printable(text: string, space = " "): string {
+  const marks: Partial<Record<Piece["kind"], string>> = { space, newline: "\u21b5", tab: "\u21e5" };
   return pieces(text)
-    .map((piece) => (piece.kind === "space" ? " " : piece.kind === "newline" ? "\u21b5" : piece.kind === "tab" ? "\u21e5" : piece.text))
+    .map(({ kind, text }) => marks[kind] ?? text)
     .join("");
 }
 
@@ -87,11 +84,8 @@ export function pythonString(text: string): string {
   let body = "";
   for (const character of text) {
     const code = character.codePointAt(0) ?? 0;
-    if (character === "\\") body += "\\\\";
-    else if (character === '"') body += '\\"';
-    else if (character === "\n") body += "\\n";
-    else if (character === "\r") body += "\\r";
-    else if (character === "\t") body += "\\t";
+    // What JSON escapes by a letter, or as itself, Python reads alike.
+    if ('\\"\n\r\t'.includes(character)) body += JSON.stringify(character).slice(1, -1);
     else if (code < 32 || code === 127) body += `\\x${code.toString(16).padStart(2, "0")}`;
     else if (character.length === 1 && HIDDEN.test(character)) body += `\\u${code.toString(16).padStart(4, "0")}`;
     else body += character;

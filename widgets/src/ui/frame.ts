@@ -3,7 +3,7 @@
 
 import type { Connection, Notice, Progress, Store } from "../store/types";
 import { count } from "./format";
-import { fill, h } from "./dom";
+import { div, dots, fill, h, quiet, span } from "./dom";
 import { Popover } from "./popover";
 import { followTheme } from "./theme";
 
@@ -19,13 +19,13 @@ const WORDS: Record<Connection, string> = {
 export class Frame {
   readonly root: HTMLElement;
   readonly head = h("div", { class: "wb-head", role: "toolbar" });
-  readonly body = h("div", { class: "wb-body" });
+  readonly body = div("wb-body");
   /** One line in words on what is shown; read out when it changes. */
   readonly status = h("span", { role: "status" });
   /** What the colours mean. */
-  readonly legend = h("span", { class: "wb-legend-box" });
-  readonly actions = h("span", { class: "wb-actions" });
-  readonly #foot = h("div", { class: "wb-foot" }, this.status, h("span", { class: "wb-grow" }), this.legend, this.actions);
+  readonly legend = span("wb-legend-box");
+  readonly actions = span("wb-actions");
+  readonly #foot = div("wb-foot", this.status, span("wb-grow"), this.legend, this.actions);
   readonly card: Popover;
   readonly id: string;
   readonly #states = h("div", { class: "wb-states", "aria-live": "polite" });
@@ -57,7 +57,7 @@ export class Frame {
       const toggle = (): void => {
         page.dataset["wbTheme"] = this.root.dataset["wbTheme"] === "dark" ? "light" : "dark";
       };
-      this.actions.append(h("button", { class: "wb-quiet", type: "button", onclick: toggle }, "Light or dark"));
+      this.actions.append(quiet("Light or dark", toggle));
     }
     // Jupyter's command-mode keys ("a" adds a cell) must not act while a view has the focus. The
     // key handling looks for this mark from the focused element on, which its selectors name.
@@ -75,7 +75,7 @@ export class Frame {
   }
 
   empty(words: string): void {
-    fill(this.body, h("div", { class: "wb-empty" }, words));
+    fill(this.body, div("wb-empty", words));
   }
 
   /** An error stays until it is dismissed or the same kind of work succeeds. */
@@ -86,13 +86,23 @@ export class Frame {
     this.notice({ level: "error", title, message: name + failure.message });
   }
 
+  /** Do some work; say under `title` how it failed, and take that back once it succeeds. */
+  async attempt(title: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+      this.clearErrors(title);
+    } catch (error) {
+      this.error(error, title);
+    }
+  }
+
   notice(notice: Notice): void {
     const item = h(
       "div",
       { class: `wb-state wb-${notice.level}`, role: notice.level === "error" ? "alert" : "status" },
       h("b", {}, notice.title),
-      h("span", { class: "wb-message" }, notice.message),
-      h("button", { class: "wb-quiet", type: "button", onclick: () => item.remove() }, "Dismiss"),
+      span("wb-message", notice.message),
+      quiet("Dismiss", () => item.remove()),
     );
     item.dataset["title"] = notice.title;
     this.clearErrors(notice.title);
@@ -118,18 +128,11 @@ export class Frame {
     fill(
       line,
       h("progress", share === null ? { "aria-label": words } : { value: share, max: 1, "aria-label": words }),
-      h(
-        "span",
-        { class: "wb-message" },
-        [
-          words,
-          progress?.total ? `${count(progress.done)} of ${count(progress.total)}` : "",
-          progress?.note ?? "",
-        ]
-          .filter(Boolean)
-          .join(" · "),
+      span(
+        "wb-message",
+        dots(words, !!progress?.total && `${count(progress.done)} of ${count(progress.total)}`, progress?.note),
       ),
-      stop ? h("button", { class: "wb-quiet", type: "button", onclick: stop }, "Stop") : null,
+      stop && quiet("Stop", stop),
     );
   }
 
@@ -151,6 +154,6 @@ export class Frame {
     this.#connection.hidden = WORDS[state] === "";
     this.#connection.className = `wb-state ${state === "lost" ? "wb-warning" : "wb-info"}`;
     if (state === "lost") this.working(null);
-    fill(this.#connection, h("b", {}, state === "lost" ? "Disconnected" : "Waiting"), h("span", { class: "wb-message" }, WORDS[state]));
+    fill(this.#connection, h("b", {}, state === "lost" ? "Disconnected" : "Waiting"), span("wb-message", WORDS[state]));
   }
 }

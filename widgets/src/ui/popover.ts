@@ -1,8 +1,7 @@
 // One floating card per view, for what a token, a row or a badge has to say. It lives in the
 // browser's top layer, so that no cell or output area cuts it off.
 
-import { fill } from "./dom";
-import { h } from "./dom";
+import { fill, h } from "./dom";
 
 type Content = (Node | string)[];
 

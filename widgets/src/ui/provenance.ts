@@ -1,6 +1,6 @@
 // The badge that says what the numbers of a view rest on, with everything in its card.
 
-import { h } from "./dom";
+import { div, facts, h, span } from "./dom";
 
 /** Facts by heading, in the order in which they are shown. */
 export interface Provenance {
@@ -22,13 +22,13 @@ const MARKS: Record<Check["state"], string> = {
 };
 
 export function badge(onOpen: (button: HTMLElement, pinned: boolean) => void, onLeave: () => void): HTMLButtonElement {
+  const open = (event: Event): void => onOpen(event.currentTarget as HTMLElement, event.type === "click");
   return h("button", {
     class: "wb-badge",
-    type: "button",
     "aria-expanded": "false",
-    onclick: (event: MouseEvent) => onOpen(event.currentTarget as HTMLElement, true),
-    onpointerenter: (event: PointerEvent) => onOpen(event.currentTarget as HTMLElement, false),
-    onfocus: (event: FocusEvent) => onOpen(event.currentTarget as HTMLElement, false),
+    onclick: open,
+    onpointerenter: open,
+    onfocus: open,
     onpointerleave: onLeave,
     onblur: onLeave,
   });
@@ -49,13 +49,11 @@ export function words(check: Check): string {
 }
 
 export function provenanceCard(provenance: Provenance, check: Check, run: (() => void) | null): Node[] {
-  const list = h("dl", { class: "wb-facts" });
-  for (const [name, value] of provenance.facts) list.append(h("dt", {}, name), h("dd", {}, value));
-  list.append(h("dt", {}, "Self-check"), h("dd", { class: `wb-check-${check.state}` }, words(check)));
+  const outcome = span(`wb-check-${check.state}`, words(check));
   return [
-    list,
+    facts(...provenance.facts, ["Self-check", outcome]),
     run
-      ? h("button", { type: "button", onclick: run, disabled: check.state === "running" }, "Recompute and compare")
-      : h("div", { class: "wb-caption" }, "Recomputing needs the notebook's kernel."),
+      ? h("button", { onclick: run, disabled: check.state === "running" }, "Recompute and compare")
+      : div("wb-caption", "Recomputing needs the notebook's kernel."),
   ];
 }

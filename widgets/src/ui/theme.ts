@@ -11,11 +11,14 @@ export function pageTheme(
   if (chosen === "light" || chosen === "dark") return chosen;
   const jupyter = body.dataset["jpThemeLight"];
   if (jupyter !== undefined) return jupyter === "false" ? "dark" : "light";
-  const classes = ["vscode-dark", "vscode-high-contrast", "dark", "dark-theme"];
-  if (body.classList.contains("vscode-high-contrast-light")) return "light";
-  if (classes.some((name) => body.classList.contains(name) || html.classList.contains(name))) return "dark";
-  if (["vscode-light", "light", "light-theme"].some((name) => body.classList.contains(name) || html.classList.contains(name))) {
-    return "light";
+  // The light high-contrast theme also carries the class of the dark one.
+  const classes: [Theme, string[]][] = [
+    ["light", ["vscode-high-contrast-light"]],
+    ["dark", ["vscode-dark", "vscode-high-contrast", "dark", "dark-theme"]],
+    ["light", ["vscode-light", "light", "light-theme"]],
+  ];
+  for (const [theme, names] of classes) {
+    if (names.some((name) => body.classList.contains(name) || html.classList.contains(name))) return theme;
   }
   const attribute = html.getAttribute("theme") ?? html.dataset["theme"] ?? body.dataset["theme"]; // Colab, marimo, Sphinx
   if (attribute === "dark" || attribute === "light") return attribute;

@@ -1,6 +1,5 @@
 // The feature view: where a feature fires, what it writes, what is near it, and your own text.
 
-import { About } from "../feature/about";
 import { code } from "../feature/code";
 import { ContextList } from "../feature/contexts";
 import {
@@ -12,71 +11,70 @@ import {
   unpack,
   visit,
   type Brushed,
-  type Context,
   type Group,
   type Page,
   type State,
   type Tried,
   type Window,
 } from "../feature/data";
-import { ActivationHistogram, binCard } from "../feature/histogram";
-import { contextCard, effects, FEW, neighbours, sources, weights } from "../feature/panels";
-import { div, dots, largestOf, quiet, signed, span, sub } from "../feature/parts";
+import { ActivationHistogram } from "../feature/histogram";
+import { TokenCards } from "../feature/hover";
+import { Head } from "../feature/head";
+import { figures, partial } from "../feature/layout";
+import { contextCard, LogitEffects, near, redraw } from "../feature/panels";
+import { div, dots, quiet, span, sub } from "../feature/parts";
+import { Sending } from "../feature/sending";
 import { OwnText } from "../feature/text";
-import { decode, type NdArray } from "../store/arrays";
+import { decode } from "../store/arrays";
 import { Superseded, type Progress, type Store } from "../store/types";
-import { debounce, fill, h } from "../ui/dom";
-import { count, number, percent, plural, printable } from "../ui/format";
+import { About } from "../ui/about";
+import { debounce, fill, h, options } from "../ui/dom";
+import { number, plural, printable } from "../ui/format";
 import { Frame } from "../ui/frame";
 import { mounter, widget } from "../ui/view";
 
 const WINDOWS: Record<Window, string> = { "5": "\u00b15 tokens", "10": "\u00b110 tokens", whole: "all tokens kept" };
-const DESTINATIONS = [["list", "Add to list"], ["steering", "Steer"], ["circuit", "Add to circuit"]] as const;
 /** State that changes the picture, and state that only marks what is in it. */
 const DRAWN = ["group", "window", "hide_duplicates", "brush", "marked", "text", "history", "place", "features_picked", "_brushed", "_tried"];
 const MARKED = ["contexts_picked", "tokens_brushed"];
-/** How long the pointer rests on a context before its ablation is measured, in milliseconds. */
-const REST = 150;
 
 class FeatureView {
   readonly #store: Store;
   readonly #frame: Frame;
   readonly #about: About;
+  readonly #cards: TokenCards;
   readonly #undo: (() => void)[] = [];
-  readonly #effects = new Map<string, NdArray | string>();
   /** The words under which the newest request of each kind is shown. */
   readonly #newest = new Map<string, string>();
   #page: Page | null = null;
   #groups: Group[] = [];
   #histogram: ActivationHistogram | null = null;
   #generation = 0;
-  #mostEffects = FEW;
   #said = "";
-  #rest: ReturnType<typeof setTimeout> | undefined;
 
-  readonly #back = quiet("\u2039", () => this.#go(-1), { class: "wb-quiet wb-step" });
-  readonly #forward = quiet("\u203a", () => this.#go(1), { class: "wb-quiet wb-step" });
-  readonly #ref = h("span", { class: "wb-title wb-mono", tabindex: -1 });
-  readonly #label = h("input", { type: "text", class: "wb-label", "aria-label": "Label", maxlength: 200, placeholder: "no label" });
+  readonly #head = new Head(
+    (by) => this.#go(by),
+    (text) => void this.#setLabel(text),
+  );
   readonly #choice = h("select", { "aria-label": "Contexts shown", onchange: () => this.#set({ group: this.#choice.value }) });
   readonly #window = h("select", { "aria-label": "Tokens on each side", onchange: () => this.#set({ window: this.#window.value }) });
   readonly #duplicates = h("input", { type: "checkbox", onchange: () => this.#set({ hide_duplicates: this.#duplicates.checked }) });
-  readonly #send = span("wb-send");
+  readonly #send: Sending;
   readonly #brushWords = div("wb-caption wb-brush-words");
-  readonly #lists = div("wb-effect-lists");
+  readonly #lists = new LogitEffects();
   readonly #near = div("wb-panels");
   readonly #contexts = new ContextList({
     pick: (context) => this.#toggle("contexts_picked", key(context)),
     brush: (stretches) => this.#set({ tokens_brushed: stretches }),
     clear: () => this.#set({ contexts_picked: [], tokens_brushed: [] }),
-    hover: (group, context, at, element) => this.#hover(group, context, at, element),
-    leave: () => this.#leave(),
+    hover: (group, context, at, element) => this.#cards.show(group, context, at, element),
+    leave: () => this.#cards.leave(),
     all: (group) => this.#set({ group: group.kind }),
   });
   readonly #text = new OwnText({
     read: (text) => this.#read(text),
     hover: (context, at, element) => this.#frame.card.show(element, contextCard(context, at, null)),
-    leave: () => this.#leave(),
+    leave: () => this.#cards.leave(),
   });
   readonly #refresh = debounce(() => this.#draw());
   readonly #reload = debounce(() => void this.#load());
@@ -90,17 +88,17 @@ class FeatureView {
       () => code(this.#page?.code ?? [], this.#state),
       () => this.#live,
     );
-    fill(this.#frame.head, this.#back, this.#forward, this.#ref, this.#label, this.#about.badge);
-    for (const [value, words] of Object.entries(WINDOWS)) this.#window.append(h("option", { value }, words));
-    this.#label.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.#label.value = this.#page?.label ?? "";
-      if (event.key === "Escape" || event.key === "Enter") this.#label.blur();
+    this.#send = new Sending(this.#frame, store, (said) => {
+      this.#said = said;
+      this.#drawFoot();
     });
-    this.#label.addEventListener("change", () => void this.#setLabel());
+    this.#cards = new TokenCards(this.#frame, store, () => this.#page?.feature, () => this.#live);
+    fill(this.#frame.head, ...this.#head.elements, this.#about.badge);
+    options(this.#window, Object.entries(WINDOWS));
     for (const name of DRAWN) this.#undo.push(store.on(name, this.#refresh));
     for (const name of MARKED) this.#undo.push(store.on(name, () => this.#mark()));
     for (const name of ["initial", "feature"]) this.#undo.push(store.on(name, this.#reload));
-    this.#undo.push(store.onConnection(this.#refresh), () => this.#about.dispose(), () => clearTimeout(this.#rest));
+    this.#undo.push(store.onConnection(this.#refresh), () => this.#about.dispose(), () => this.#cards.leave());
     this.#frame.loading("Opening the feature\u2026");
     void this.#load();
   }
@@ -139,7 +137,7 @@ class FeatureView {
       const moved = this.#page !== null && this.#page.feature !== page.feature;
       this.#page = page;
       this.#groups = unpack(page.groups);
-      this.#effects.clear();
+      this.#cards.clear();
       if (moved) this.#said = "";
       this.#frame.card.hide(true);
       this.#frame.clearErrors(failed);
@@ -147,7 +145,8 @@ class FeatureView {
       this.#lay(page);
       this.#about.show(page.provenance, moved);
       this.#draw();
-      if (moved && inside) this.#ref.focus();
+      void this.#attribute(page);
+      if (moved && inside) this.#head.focus();
       if (moved && this.#live && text) this.#read(text);
     } catch (error) {
       if (error instanceof Superseded || generation !== this.#generation) return;
@@ -206,47 +205,25 @@ class FeatureView {
     const plot = new ActivationHistogram(
       page.histogram,
       { name: "Activations, log count", axis: "activation" },
-      { brush: (bins) => this.#brush(bins), hover: (element, bin) => this.#hoverBin(plot, element, bin) },
+      { brush: (bins) => this.#brush(bins), hover: this.#hoverBin },
     );
     this.#histogram = plot;
     const logits = new ActivationHistogram(
       page.logit_histogram,
       { name: "Logit effects on all tokens, log count", axis: "logits per unit" },
-      { brush: null, hover: (element, bin) => this.#hoverBin(logits, element, bin) },
+      { brush: null, hover: this.#hoverBin },
     );
-    const indexed = page.counted_tokens > 0;
-    const words = dots(
-      indexed && `density ${percent(page.density)}`,
-      indexed && `max ${number(page.maximum)}`,
-      indexed && `mean ${number(page.mean)}`,
-      indexed && `fires in ${compact(page.fires)} of ${compact(page.counted_tokens)} tokens`,
-      `${page.architecture}, ${count(page.d_sae)} features`,
-      page.out_site !== page.site && `${page.site} \u2192 ${page.out_site}`,
-    );
-    const exact = `Fires on ${count(page.fires)} of ${plural(page.counted_tokens, "counted token")}; max ${page.maximum}, mean ${page.mean}. BOS, EOS, padding and template are not counted.`;
     fill(
       this.#frame.body,
-      !page.complete &&
-        h(
-          "div",
-          { class: "wb-state wb-info wb-partial", role: "status" },
-          h("b", {}, indexed ? "Partial" : "No index"),
-          span(
-            "wb-message",
-            indexed
-              ? `The index is still being built: these figures rest on the ${compact(page.counted_tokens)} tokens read so far.`
-              : "This page holds what the weights say. Contexts and statistics come from a feature index; s.index(corpus) makes one.",
-          ),
-          this.#live && quiet("Refresh", () => this.#open(page.feature, null, true)),
-        ),
-      div("wb-facts-line", h("span", { class: "wb-muted", title: exact }, words), this.#send),
+      partial(page, this.#live ? () => this.#open(page.feature, null, true) : null),
+      div("wb-facts-line", figures(page), this.#send.element),
       page.description && div("wb-description", printable(page.description)),
       div("wb-feature-columns",
         div("wb-side",
           page.fires > 0 && h("div", {}, sub("activations, log count"), plot.element, this.#brushWords),
           page.raises.length + page.lowers.length > 0 &&
             div("wb-logits",
-              this.#lists,
+              this.#lists.element,
               sub("logit effects, log count", "Direct effect of one unit of activation on every token's logit, through the final norm's gain and the unembedding"),
               logits.element,
             ),
@@ -272,19 +249,9 @@ class FeatureView {
     if (!page) return;
     const state = this.#state;
     const { connection, mode } = this.#store;
-    const steps: [HTMLButtonElement, string, number][] = [[this.#back, "Back", -1], [this.#forward, "Forward", 1]];
-    for (const [button, words, by] of steps) {
-      const to = state.history[state.place + by];
-      button.disabled = to === undefined || (mode === "live" && !this.#live);
-      button.title = button.ariaLabel = to === undefined ? words : `${words} to ${to}`;
-    }
-    const label = page.label === null ? "" : printable(page.label);
-    this.#ref.textContent = page.feature;
-    if (document.activeElement !== this.#label) this.#label.value = label;
-    this.#label.title = label;
-    this.#label.readOnly = mode === "snapshot" || connection === "lost";
-    this.#drawSend(state);
-    this.#drawEffects(page);
+    this.#head.show(page, state, mode === "live" && !this.#live, mode === "snapshot" || connection === "lost");
+    if (mode === "live") this.#send.show(state.features_picked, connection === "lost");
+    this.#lists.show(page);
     this.#drawContexts(page, state);
     this.#drawNear(page, state);
     this.#histogram?.show(state.brush, state.marked);
@@ -293,37 +260,6 @@ class FeatureView {
     fill(this.#frame.legend, span("wb-legend"), `0 to ${number(page.maximum)}`);
     this.#frame.legend.hidden = !page.maximum;
     this.#drawFoot();
-  }
-
-  #drawSend({ features_picked: picked }: State): void {
-    if (this.#store.mode !== "live") return;
-    const what = picked.length ? `the ${plural(picked.length, "picked feature")}` : "this feature";
-    const buttons = DESTINATIONS.map(([destination, words]) =>
-      quiet(picked.length ? `${words} (${picked.length})` : words, () => void this.#sendTo(destination, words), {
-        class: "",
-        title: `${words}: ${what}`,
-        disabled: this.#store.connection === "lost",
-      }),
-    );
-    fill(this.#send, ...buttons);
-  }
-
-  #drawEffects(page: Page): void {
-    const { raises, lowers } = page;
-    const largest = largestOf([...raises, ...lowers]);
-    const all = Math.max(raises.length, lowers.length);
-    const few = this.#mostEffects === FEW;
-    const toggle = quiet(`show ${few ? all : FEW} each`, () => {
-      this.#mostEffects = few ? all : FEW;
-      this.#drawEffects(page);
-      this.#lists.querySelector("button")?.focus();
-    }, { class: "wb-quiet wb-more", "aria-expanded": String(!few) });
-    fill(
-      this.#lists,
-      effects("raises, logits per unit", raises, largest, this.#mostEffects),
-      effects("lowers, logits per unit", lowers, largest, this.#mostEffects),
-      all > FEW && toggle,
-    );
   }
 
   /** What Python computed for a gesture, where it is this feature's. */
@@ -344,9 +280,9 @@ class FeatureView {
   #drawContexts(page: Page, state: State): void {
     const brushed = this.#brushed();
     const groups = brushed ? [...this.#groups, brushed.group] : this.#groups;
-    const options = choices(groups);
-    const choice = options.some(([value]) => value === state.group) ? state.group : "overview";
-    fill(this.#choice, ...options.map(([value, words]) => h("option", { value }, words)));
+    const offered = choices(groups);
+    const choice = offered.some(([value]) => value === state.group) ? state.group : "overview";
+    options(this.#choice, offered);
     this.#choice.value = choice;
     this.#window.value = state.window;
     this.#duplicates.checked = state.hide_duplicates;
@@ -381,22 +317,23 @@ class FeatureView {
   }
 
   #drawNear(page: Page, { features_picked: picked }: State): void {
-    const focused = this.#near.contains(document.activeElement) && document.activeElement?.getAttribute("aria-label");
     const snapshot = this.#store.mode === "snapshot";
-    const actions = {
+    redraw(this.#near, near(page, {
       open: this.#live || snapshot ? (feature: string) => this.#open(feature) : null,
       pick: (feature: string) => this.#toggle("features_picked", feature),
       picked,
       openable: (feature: string) => !snapshot || page.openable.includes(feature),
-    };
-    fill(
-      this.#near,
-      neighbours("nearest directions, cosine", "Decoder directions within its SAE and across resident SAEs on spaces of the same width", page.similar, number, actions),
-      neighbours("fire with it, share", "Fraction of this feature's tokens on which the other fires too", page.cofiring, percent, actions),
-      weights(page),
-      sources(page, this.#groups.find((group) => group.kind === "top")?.contexts[0]),
-    );
-    if (focused) this.#near.querySelector<HTMLElement>(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+    }));
+  }
+
+  /** Where an attention feature's activation came from takes a run: it is asked for when painted. */
+  async #attribute(page: Page): Promise<void> {
+    if (page.sourced || !this.#live) return;
+    await this.#frame.attempt("Could not attribute to heads", async () => {
+      Object.assign(page, await this.#store.request<Pick<Page, "sources">>("sources", { feature: page.feature }));
+    });
+    page.sourced = true;
+    if (page === this.#page) this.#drawNear(page, this.#state);
   }
 
   #drawFoot(): void {
@@ -434,70 +371,17 @@ class FeatureView {
     this.#work("Reading", "try_text", "Could not read this text", { text });
   }
 
-  async #setLabel(): Promise<void> {
-    const failed = "Could not set the label";
-    try {
-      const { where } = await this.#store.request<{ where: string }>("set_label", { text: this.#label.value });
+  #setLabel(text: string): Promise<void> {
+    return this.#frame.attempt("Could not set the label", async () => {
+      const { where } = await this.#store.request<{ where: string }>("set_label", { text });
       this.#said = `label kept in ${where}`;
-      this.#frame.clearErrors(failed);
-      this.#drawFoot();
-    } catch (error) {
-      this.#frame.error(error, failed);
-      this.#label.value = this.#page?.label ?? "";
-    }
+    }).then(() => this.#draw());
   }
 
-  async #sendTo(destination: string, words: string): Promise<void> {
-    try {
-      const { told, features, where } = await this.#store.request<{ told: number; features: string[]; where: string }>("send_to", { destination });
-      const what = features.length === 1 ? features[0] : plural(features.length, "feature");
-      this.#frame.clearErrors(words);
-      this.#said = told ? `${what} sent to ${where}` : "";
-      const message = `Nothing in the notebook takes features yet. view.selection holds ${what}; view.on_send(callback) would receive it.`;
-      if (!told) this.#frame.notice({ level: "info", title: words, message });
-      this.#drawFoot();
-    } catch (error) {
-      this.#frame.error(error, words);
-    }
-  }
-
-  #hoverBin(plot: ActivationHistogram, element: HTMLElement | null, bin: number): void {
-    if (element) this.#frame.card.show(element, binCard(plot, bin));
+  readonly #hoverBin = (element: HTMLElement | null, card: Node[]): void => {
+    if (element) this.#frame.card.show(element, card);
     else this.#frame.card.hide();
-  }
-
-  #leave(): void {
-    clearTimeout(this.#rest);
-    this.#frame.card.hide();
-  }
-
-  /** A token's card; where there is a kernel, with what ablating the feature does to the loss. */
-  #hover(group: Group, context: Context, at: number, element: HTMLElement): void {
-    clearTimeout(this.#rest);
-    const { card } = this.#frame;
-    const name = `${group.place} ${key(context)}`;
-    const show = (): void => {
-      const found = this.#effects.get(name);
-      const change = typeof found === "object" ? (found.data[at] ?? NaN) : NaN;
-      const words = Number.isNaN(change) ? "no loss here: nothing is before it" : `loss ${signed(change, 4)} nats at this token`;
-      card.show(element, contextCard(context, at, !found ? (this.#live ? "\u2026" : null) : typeof found === "string" ? found : words));
-    };
-    show();
-    if (this.#effects.has(name) || !this.#live) return;
-    const feature = this.#page?.feature;
-    const index = group.contexts.indexOf(context);
-    this.#rest = setTimeout(() => {
-      this.#store
-        .request<{ effect: NdArray }>("loss_effect", { feature, group: group.place, index })
-        .then(({ effect }) => effect)
-        .catch((error: Error) => (error instanceof Superseded ? null : `not measured: ${error.message}`))
-        .then((found) => {
-          if (found === null || feature !== this.#page?.feature) return;
-          this.#effects.set(name, found);
-          if (card.anchoredTo === element) show();
-        });
-    }, REST);
-  }
+  };
 }
 
 function render(root: HTMLElement, store: Store): () => void {

@@ -7,25 +7,19 @@ import { FeatureTable } from "../prompt/table";
 import { TokenLine } from "../prompt/tokens";
 import { ranges } from "../prompt/data";
 import { Superseded, type Store } from "../store/types";
-import { copyText, download } from "../ui/clipboard";
+import { About } from "../ui/about";
 import { debounce, fill, h } from "../ui/dom";
 import { count, number, plural } from "../ui/format";
 import { Frame } from "../ui/frame";
-import { badge, fillBadge, provenanceCard, type Check } from "../ui/provenance";
 import { tokenSpan } from "../ui/token";
 import { mounter, widget } from "../ui/view";
 
-interface CheckAnswer {
-  same: boolean;
-  detail: string;
-}
-
 class PromptView {
   readonly #frame: Frame;
+  readonly #about: About;
   #reading: Reading | null = null;
   #table: SaeTable | null = null;
   #line: TokenLine | null = null;
-  #check: Check = { state: "unchecked" };
   #hovered: number | null = null; // feature under the pointer: its values shade the tokens
   #generation = 0;
   #reads = 0;
@@ -40,11 +34,6 @@ class PromptView {
     type: "checkbox",
     onchange: () => this.#store.set({ hide_dense: this.#dense.checked }),
   });
-  readonly #badge = badge(
-    (button, pinned) => this.#showProvenance(button, pinned),
-    () => this.#frame.card.hide(),
-  );
-  readonly #copied = h("button", { class: "wb-quiet", type: "button", onclick: () => void this.#copyCode() }, "Copy as code");
   readonly #text = h("textarea", { rows: 1, spellcheck: "false", "aria-label": "Text to read", class: "wb-mono" });
   readonly #form = h(
     "form",
@@ -68,18 +57,20 @@ class PromptView {
     this.#store = store;
     this.#frame = new Frame(root, "Prompt", store);
     for (const [value, words] of Object.entries(SORTS)) this.#sortSelect.append(h("option", { value }, words));
-    const exported = h("button", { class: "wb-quiet", type: "button", onclick: () => void this.#exportPage() }, "Export");
-    exported.title = "Download this view as one HTML file that needs no kernel and no network";
+    this.#about = new About(
+      this.#frame,
+      store,
+      () => this.#code(),
+      () => store.mode === "live" && this.#reading?.can_read === true && store.connection !== "lost",
+    );
     fill(
       this.#frame.head,
       h("span", { class: "wb-title" }, "Prompt"),
       this.#saeSelect,
       this.#sortSelect,
       h("label", { class: "wb-muted wb-check-label" }, this.#dense, " hide dense (> 1%)"),
-      this.#badge,
-      this.#copied,
+      this.#about.badge,
     );
-    if (store.mode === "live") this.#frame.actions.append(exported);
     this.#features = new FeatureTable({
       pick: (feature) => this.#pick(feature),
       clear: () => this.#store.set({ features_picked: [] }),
@@ -92,15 +83,6 @@ class PromptView {
       }
     });
     this.#text.addEventListener("input", () => this.#fitText());
-    this.#frame.root.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.#closeCard();
-    });
-    const outside = (event: Event): void => {
-      const target = event.composedPath()[0] as Node;
-      if (!this.#frame.card.element.contains(target) && !this.#badge.contains(target)) this.#closeCard(false);
-    };
-    document.addEventListener("pointerdown", outside);
-    this.#undo.push(() => document.removeEventListener("pointerdown", outside));
     for (const name of ["sort", "hide_dense", "tokens_selected", "features_picked", "focus"]) {
       this.#undo.push(store.on(name, this.#refresh));
     }
@@ -114,7 +96,7 @@ class PromptView {
       }),
     );
     this.#undo.push(store.on("initial", () => void this.#load()));
-    this.#undo.push(store.onConnection(() => this.#showMode()));
+    this.#undo.push(store.onConnection(() => this.#showMode()), () => this.#about.dispose());
     this.#frame.loading("Reading\u2026");
     void this.#load();
   }
@@ -131,11 +113,11 @@ class PromptView {
       const reading = await this.#store.initial<Reading>();
       if (generation !== this.#generation) return;
       this.#reading = reading;
-      this.#check = { state: "unchecked" };
       this.#hovered = null;
       this.#frame.card.hide(true);
       this.#frame.clearErrors("Could not show the reading");
       this.#lay(reading);
+      this.#about.show(reading.provenance, true);
       await this.#loadSae();
     } catch (error) {
       if (error instanceof Superseded || generation !== this.#generation) return;
@@ -235,7 +217,6 @@ class PromptView {
     const focus = Math.min(this.#store.get<number>("focus") ?? 0, reading.tokens.length - 1);
     this.#sortSelect.value = sort;
     this.#dense.checked = hideDense;
-    fillBadge(this.#badge, reading.provenance, this.#check);
     if (table) this.#saeSelect.value = table.data.sae;
     this.#shade(focus);
     const result = table ? rows(table, reading.tokens.length, { selected, sort, hideDense }) : { rows: [], hidden: 0 };
@@ -328,53 +309,6 @@ class PromptView {
     this.#frame.card.show(element, featureCard(this.#reading, this.#table, feature, value));
   }
 
-  #showProvenance(button: HTMLElement, pinned: boolean): void {
-    if (!this.#reading) return;
-    const canCheck = this.#store.mode === "live" && this.#reading.can_read && this.#store.connection !== "lost";
-    const run = canCheck ? () => void this.#selfCheck() : null;
-    if (pinned && button.getAttribute("aria-expanded") === "true") return this.#closeCard();
-    this.#frame.card.show(button, provenanceCard(this.#reading.provenance, this.#check, run), pinned);
-    if (pinned) {
-      button.setAttribute("aria-expanded", "true");
-      this.#frame.card.element.querySelector("button")?.focus();
-    }
-  }
-
-  #closeCard(refocus = true): void {
-    const open = this.#badge.getAttribute("aria-expanded") === "true";
-    this.#badge.setAttribute("aria-expanded", "false");
-    this.#frame.card.hide(true);
-    if (open && refocus) {
-      this.#badge.focus();
-      this.#frame.card.hide(true);
-    }
-  }
-
-  async #selfCheck(): Promise<void> {
-    this.#setCheck({ state: "running" });
-    try {
-      const answer = await this.#store.request<CheckAnswer>("check");
-      this.#setCheck({ state: answer.same ? "same" : "differs", detail: answer.detail });
-      if (!answer.same) {
-        this.#frame.notice({ level: "warning", title: "Self-check differs", message: answer.detail });
-      } else this.#frame.clearErrors("Self-check differs");
-      this.#frame.clearErrors("Self-check failed");
-    } catch (error) {
-      this.#setCheck({ state: "unchecked" });
-      this.#frame.error(error, "Self-check failed");
-    }
-  }
-
-  #setCheck(check: Check): void {
-    this.#check = check;
-    if (!this.#reading) return;
-    fillBadge(this.#badge, this.#reading.provenance, check);
-    if (this.#badge.getAttribute("aria-expanded") === "true") {
-      this.#badge.setAttribute("aria-expanded", "false");
-      this.#showProvenance(this.#badge, true);
-    }
-  }
-
   #read(event: Event): void {
     event.preventDefault();
     const stop = (): void => this.#store.cancel("read");
@@ -395,31 +329,17 @@ class PromptView {
       });
   }
 
-  async #copyCode(): Promise<void> {
-    if (!this.#reading) return;
-    const text = code(this.#reading.code, {
-      text: this.#reading.text,
+  #code(): string {
+    const reading = this.#reading;
+    if (!reading) return "";
+    return code(reading.code, {
+      text: reading.text,
       sae: this.#table?.data.sae ?? null,
       sort: this.#store.get<Sort>("sort"),
       hideDense: this.#store.get<boolean>("hide_dense"),
       tokens: this.#positions(),
       picked: this.#picked(),
     });
-    const done = await copyText(text, this.#frame.root);
-    this.#frame.card.show(this.#copied, [
-      h("div", { class: "wb-sub" }, done ? "Copied" : "Copy this"),
-      h("pre", { class: "wb-mono wb-code" }, text),
-    ], true);
-  }
-
-  async #exportPage(): Promise<void> {
-    try {
-      const page = await this.#store.request<{ name: string; html: string }>("export");
-      download(page.name, page.html, "text/html");
-      this.#frame.clearErrors("Export failed");
-    } catch (error) {
-      this.#frame.error(error, "Export failed");
-    }
   }
 }
 
