@@ -15,6 +15,8 @@ import { build } from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 const target = join(here, "..", "workbench", "static");
 const LIMIT = 45 * 1024; // bytes of minified script per view: it travels with every widget
+// The graph lays out, draws, edits and exports by itself, with no library behind it.
+const LIMITS = { circuit: 68 * 1024 };
 const checking = process.argv.includes("--check");
 
 const views = (await readdir(join(here, "src", "views"))).filter((name) => name.endsWith(".ts"));
@@ -40,8 +42,9 @@ for (const file of views.sort()) {
   for (const [extension, result] of [["js", script], ["css", style]]) {
     const bytes = Buffer.from(result.outputFiles[0].contents);
     const path = join(target, `${name}.${extension}`);
-    if (extension === "js" && bytes.length > LIMIT) {
-      failures.push(`${name}.js is ${bytes.length} bytes, more than the ${LIMIT} allowed per view`);
+    const limit = LIMITS[name] ?? LIMIT;
+    if (extension === "js" && bytes.length > limit) {
+      failures.push(`${name}.js is ${bytes.length} bytes, more than the ${limit} allowed for this view`);
     }
     if (checking) {
       const committed = await readFile(path).catch(() => null);

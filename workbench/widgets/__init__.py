@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from workbench.widgets.base import View as View
     from workbench.widgets.browser import FeatureBrowserView as FeatureBrowserView
+    from workbench.widgets.circuit import CircuitView as CircuitView
     from workbench.widgets.feature import FeatureView as FeatureView
     from workbench.widgets.prompt import PromptView as PromptView
 
 _PLACES = {
+    "CircuitView": "workbench.widgets.circuit",
     "FeatureBrowserView": "workbench.widgets.browser",
     "FeatureView": "workbench.widgets.feature",
     "PromptView": "workbench.widgets.prompt",
     "View": "workbench.widgets.base",
 }
 
-__all__ = ["FeatureBrowserView", "FeatureView", "PromptView", "View"]
+__all__ = ["CircuitView", "FeatureBrowserView", "FeatureView", "PromptView", "View"]
 
 
 def __getattr__(name: str) -> Any:

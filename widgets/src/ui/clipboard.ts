@@ -16,7 +16,7 @@ export async function copyText(text: string, near: HTMLElement): Promise<boolean
   }
 }
 
-export function download(name: string, text: string, type: string): void {
+export function download(name: string, text: string | Blob, type: string): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type }));
   link.download = name;

@@ -1,0 +1,251 @@
+// Beside the graph: the strongest nodes, or one node with what it reads, what it writes and where
+// it fires.
+
+import { fill, h } from "../ui/dom";
+import { count, number, percent, printable } from "../ui/format";
+import { GROUP, links, membersOf, nameOf, ranked, type Link, type Supernode } from "./data";
+import { dashboard, type Brief } from "./dashboard";
+import type { Scene } from "./scene";
+
+export interface Measurement {
+  predicted: number | null;
+  measured: number | null;
+  /** Change of downstream nodes when this one was ablated, as activations. */
+  changes: Record<string, number>;
+}
+
+export type Sign = "both" | "positive" | "negative";
+
+export interface PanelState {
+  scene: Scene;
+  /** Drawn item in focus, -1 for none. */
+  focus: number;
+  query: string;
+  pinned: readonly string[];
+  picked: readonly string[];
+  measurements: Record<string, Measurement>;
+  brief: Brief | "loading" | null;
+  live: boolean;
+  lost: boolean;
+}
+
+export interface PanelActions {
+  focus(item: number): void;
+  hover(item: number): void;
+  pin(name: string): void;
+  measure(name: string): void;
+  send(destination: "list" | "steering"): void;
+  supernodes(next: Supernode[]): void;
+}
+
+const FEW = 8;
+const MOST = 400;
+
+export class Panel {
+  readonly element = h("div", { class: "wb-side", role: "region", "aria-label": "Nodes" });
+  #all = new Set<string>();
+  #sign: Sign = "both";
+  #shown = -2;
+
+  readonly #actions: PanelActions;
+  #state: PanelState | null = null;
+
+  constructor(actions: PanelActions) {
+    this.#actions = actions;
+  }
+
+  show(state: PanelState): void {
+    this.#state = state;
+    if (state.focus !== this.#shown) this.#all.clear();
+    const kept = state.focus === this.#shown ? this.element.scrollTop : 0;
+    this.#shown = state.focus;
+    const held = (document.activeElement as HTMLElement | null)?.dataset["key"];
+    const inside = this.element.contains(document.activeElement);
+    fill(this.element, ...(state.focus < 0 ? this.#list(state) : this.#node(state)));
+    this.element.scrollTop = kept;
+    if (inside && held) [...this.element.querySelectorAll<HTMLElement>("[data-key]")].find((item) => item.dataset["key"] === held)?.focus({ preventScroll: true });
+  }
+
+  #list({ scene, query }: PanelState): Node[] {
+    const { graph, shown, supernodes } = scene;
+    const items = ranked(graph, shown, supernodes, query);
+    const words = query ? `${count(items.length)} found` : graph.data.signed ? "nodes by effect" : "nodes by influence";
+    const rows = this.#cut("list", items, query ? 60 : 24).map((item) => this.#row(scene, item, shown.effect[item]!, graph.data.signed));
+    if (!rows.length) rows.push(h("div", { class: "wb-muted" }, query ? "No shown node has these words in its name or label." : "Nothing is left at these thresholds."));
+    return [h("div", { class: "wb-sub" }, words), h("div", { role: "list" }, ...rows), ...this.#more("list", items.length, query ? 60 : 24)];
+  }
+
+  #node(state: PanelState): Node[] {
+    const { scene, focus } = state;
+    const { graph, shown, supernodes } = scene;
+    const group = shown.group[focus]!;
+    const node = shown.node[focus]!;
+    const name = nameOf(graph, shown, supernodes, focus);
+    const head = h(
+      "div",
+      { class: "wb-side-head" },
+      group >= 0 ? this.#rename(supernodes, group) : h("span", { class: "wb-mono wb-clip", title: name }, name),
+      h("span", { class: "wb-grow" }),
+      h("button", { class: "wb-quiet", type: "button", "aria-label": "Back to all nodes", "data-key": "close", onclick: () => this.#actions.focus(-1) }, "All nodes"),
+    );
+    const parts: Node[] = [head];
+    if (group < 0 && graph.label(node)) parts.push(h("div", { class: "wb-muted" }, printable(graph.label(node))));
+    parts.push(group >= 0 ? this.#groupButtons(state, group) : this.#buttons(state, name, shown.kind[focus]!), this.#figures(state, name, node, group));
+    if (group >= 0) parts.push(...this.#members(scene, group));
+    for (const side of ["in", "out"] as const) parts.push(...this.#links(scene, focus, side));
+    if (state.brief === "loading") parts.push(h("div", { class: "wb-sub", "aria-busy": "true" }, "Loading the feature\u2026"));
+    else if (state.brief) parts.push(h("hr", {}), dashboard(state.brief));
+    return parts;
+  }
+
+  #buttons(state: PanelState, name: string, kind: number): HTMLElement {
+    const pinned = state.pinned.includes(name);
+    const can = state.scene.graph.data.can;
+    const off = state.lost || !state.live;
+    return h(
+      "div",
+      { class: "wb-side-buttons" },
+      h("button", { type: "button", "aria-pressed": String(pinned), "data-key": "pin", title: "Keep this node whatever the thresholds", onclick: () => this.#actions.pin(name) }, pinned ? "Unpin" : "Pin"),
+      can.measure && kind !== 5 && kind !== 2
+        ? h("button", { type: "button", disabled: off, "data-key": "ablate", title: "Ablate this node and measure what changes", onclick: () => this.#actions.measure(name) }, "Ablate")
+        : null,
+      state.live && kind === 0 ? h("button", { class: "wb-quiet", type: "button", disabled: off, "data-key": "add", onclick: () => this.#actions.send("list") }, "Add to list") : null,
+      state.live && kind === 0 ? h("button", { class: "wb-quiet", type: "button", disabled: off, "data-key": "steer", onclick: () => this.#actions.send("steering") }, "Steer") : null,
+    );
+  }
+
+  #figures({ scene, measurements }: PanelState, name: string, node: number, group: number): HTMLElement {
+    const { graph } = scene;
+    const { data } = graph;
+    const effect = scene.shown.effect[scene.shown.itemOf[node]!] ?? graph.effect[node]!;
+    const found = measurements[name];
+    const lines: [string, string][] = [];
+    if (found) {
+      lines.push(["predicted", signed(found.predicted)], ["measured", `${signed(found.measured)} when ablated`]);
+    } else lines.push([data.signed ? "effect" : "influence", data.signed ? signed(effect) : percent(effect)]);
+    if (data.compare && group < 0) {
+      const [a, b] = data.compare.names;
+      lines.push([a, signed(data.compare.effects[0].data[node])], [b, signed(data.compare.effects[1].data[node])]);
+    }
+    const [clean, patch] = [data.activation.data[node], data.patch.data[node]];
+    if (group < 0 && clean !== undefined && Number.isFinite(clean)) {
+      lines.push(["activation", patch !== undefined && Number.isFinite(patch) ? `${number(clean)} \u2192 ${number(patch)}` : number(clean)]);
+    }
+    return h("div", { class: "wb-caption wb-figures" }, ...lines.map(([words, value]) => h("span", {}, `${words} `, h("b", {}, value))));
+  }
+
+  #links(scene: Scene, item: number, side: "in" | "out"): Node[] {
+    const all = links(scene.shown, item, side, this.#sign);
+    const every = this.#sign === "both" ? all : links(scene.shown, item, side);
+    const head = h("div", { class: "wb-sub wb-links-head" }, h("span", {}, `${side} \u00b7 ${count(every.length)}`), h("span", { class: "wb-grow" }), side === "in" ? this.#signs() : null);
+    const rows = this.#cut(side, all, FEW).map((link) => this.#link(scene, item, link, side));
+    if (!rows.length) rows.push(h("div", { class: "wb-muted" }, "none"));
+    return [head, h("div", { role: "list", "aria-label": side === "in" ? "Edges in" : "Edges out" }, ...rows), ...this.#more(side, all.length, FEW)];
+  }
+
+  #signs(): HTMLElement {
+    const select = h("select", { "aria-label": "Edges listed", "data-key": "sign", class: "wb-small" });
+    for (const [value, words] of [["both", "strongest"], ["positive", "positive"], ["negative", "negative"]] as const) {
+      select.append(h("option", { value, selected: this.#sign === value }, words));
+    }
+    select.addEventListener("change", () => {
+      this.#sign = select.value as Sign;
+      if (this.#state) this.show(this.#state);
+    });
+    return select;
+  }
+
+  #link(scene: Scene, item: number, link: Link, side: "in" | "out"): HTMLElement {
+    const edge = link.edge;
+    const { graph, shown, supernodes } = scene;
+    const row = this.#row(scene, link.item, link.weight, true, side);
+    const can = this.#state?.scene.graph.data.can.measure && edge >= 0 && shown.kind[item] !== GROUP && this.#state.live;
+    if (!can) return row;
+    const [here, there] = [nameOf(graph, shown, supernodes, item), nameOf(graph, shown, supernodes, link.item)];
+    const name = side === "in" ? `${there} -> ${here}` : `${here} -> ${there}`;
+    const found = this.#state?.measurements[name];
+    if (found) row.append(h("span", { class: "wb-num wb-caption", title: "measured by ablating this edge" }, `measured ${signed(found.measured)}`));
+    else {
+      row.append(
+        h("button", { class: "wb-quiet wb-edge-measure", type: "button", "data-key": `edge ${name}`, disabled: this.#state?.lost === true, "aria-label": `Ablate the edge from ${side === "in" ? there : here}`, onclick: () => this.#actions.measure(name) }, "Ablate"),
+      );
+    }
+    return row;
+  }
+
+  #row(scene: Scene, item: number, value: number, hasSign: boolean, where = "list"): HTMLElement {
+    const { graph, shown, supernodes } = scene;
+    const name = nameOf(graph, shown, supernodes, item);
+    const group = shown.group[item]! >= 0;
+    const label = group ? `${count(membersOf(graph, supernodes[shown.group[item]!]!).length)} nodes` : graph.label(shown.node[item]!);
+    const tone = !hasSign ? "" : value < 0 ? " wb-neg-ink" : " wb-pos-ink";
+    return h(
+      "div",
+      { class: "wb-link", role: "listitem", onpointerenter: () => this.#actions.hover(item), onpointerleave: () => this.#actions.hover(-1) },
+      h(
+        "button",
+        {
+          class: `wb-link-button${this.#state?.picked.includes(name) ? " wb-picked" : ""}`,
+          type: "button",
+          "data-key": `${where} ${name}`,
+          title: label ? `${name} \u00b7 ${label}` : name,
+          onclick: () => this.#actions.focus(item),
+          onfocus: () => this.#actions.hover(item),
+          onblur: () => this.#actions.hover(-1),
+        },
+        h("span", { class: "wb-mono wb-clip" }, name),
+        h("span", { class: "wb-muted wb-clip" }, printable(label)),
+        h("span", { class: `wb-num${tone}` }, hasSign ? signed(value) : percent(value)),
+      ),
+    );
+  }
+
+  #cut<T>(key: string, items: readonly T[], few: number): readonly T[] {
+    return items.slice(0, this.#all.has(key) ? MOST : few);
+  }
+
+  #more(key: string, total: number, few: number): Node[] {
+    if (total <= few) return [];
+    if (this.#all.has(key)) return total > MOST ? [h("div", { class: "wb-caption" }, `the ${count(MOST)} strongest of ${count(total)}; all are in view.table`)] : [];
+    const more = (): void => {
+      this.#all.add(key);
+      if (this.#state) this.show(this.#state);
+    };
+    return [h("button", { class: "wb-quiet", type: "button", "data-key": `more ${key}`, onclick: more }, `${count(total - few)} more`)];
+  }
+
+  // Supernodes
+
+  #rename(supernodes: readonly Supernode[], group: number): HTMLElement {
+    const input = h("input", { type: "text", "aria-label": "Name of the supernode", value: supernodes[group]!.name, "data-key": "rename" });
+    input.addEventListener("change", () => this.#change(supernodes, group, { name: input.value.trim() || supernodes[group]!.name }));
+    return input;
+  }
+
+  #change(supernodes: readonly Supernode[], group: number, change: Partial<Supernode> | null): void {
+    this.#actions.supernodes(supernodes.flatMap((one, at) => (at !== group ? [one] : change ? [{ ...one, ...change }] : [])));
+  }
+
+  #groupButtons({ scene }: PanelState, group: number): HTMLElement {
+    const { supernodes } = scene;
+    return h(
+      "div",
+      { class: "wb-side-buttons" },
+      h("button", { type: "button", "data-key": "expand", onclick: () => this.#change(supernodes, group, { collapsed: false }) }, "Expand"),
+      h("button", { type: "button", "data-key": "ungroup", onclick: () => this.#change(supernodes, group, null) }, "Ungroup"),
+    );
+  }
+
+  #members(scene: Scene, group: number): Node[] {
+    const { graph, supernodes } = scene;
+    const members = membersOf(graph, supernodes[group]!);
+    const rows = this.#cut("members", members, FEW).map((node) =>
+      h("div", { class: "wb-link wb-member", role: "listitem" }, h("span", { class: "wb-mono wb-clip" }, graph.data.names[node]!), h("span", { class: "wb-muted wb-clip" }, printable(graph.label(node))), h("span", { class: "wb-num" }, signed(graph.effect[node]))),
+    );
+    return [h("div", { class: "wb-sub" }, `members \u00b7 ${count(members.length)}`), h("div", { role: "list" }, ...rows), ...this.#more("members", members.length, FEW)];
+  }
+}
+
+export function signed(value: number | null | undefined): string {
+  return (value !== null && value !== undefined && value > 0 ? "+" : "") + number(value);
+}

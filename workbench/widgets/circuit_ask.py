@@ -1,0 +1,103 @@
+"""What the circuit view asks of the session behind a circuit."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from workbench.circuits.grouping import group_by_label, group_by_similarity
+from workbench.errors import InputError, unknown
+from workbench.features.refs import FeatureRef
+
+if TYPE_CHECKING:
+    from workbench.circuits.graph import Circuit
+    from workbench.features.dashboard import Dashboard
+
+__all__ = ["brief", "brief_of", "faithfulness", "grouped", "measured", "task_of"]
+
+_CONTEXTS = 5
+_EFFECTS = 6
+_CHANGES = 200
+
+
+def task_of(circuit: Circuit) -> str:
+    """Return what a circuit is of, as a heading: the case its examples name."""
+    said = getattr(circuit, "prompt", "")
+    if said:
+        return said if len(said) <= 60 else f"…{said[-59:]}"
+    cases = {str(prompt.get("case") or "") for prompt in circuit.prompts}
+    stems = {case.split("/")[0].replace("_", " ") for case in cases}
+    only = stems.pop() if len(stems) == 1 else ""
+    return only or "Circuit"
+
+
+def brief(session: Any, ref: FeatureRef) -> dict[str, Any]:
+    """Make a feature's dashboard and return it in short."""
+    # On first use: a snapshot never asks, and the module brings torch along.
+    return brief_of(importlib.import_module("workbench.features.page").feature(session, ref))
+
+
+def brief_of(dashboard: Dashboard) -> dict[str, Any]:
+    """Return a dashboard in short: statistics, strongest contexts, raised and lowered tokens."""
+    top = next((group for group in dashboard.groups if group.kind == "top"), None)
+    contexts = () if top is None else top.contexts[:_CONTEXTS]
+    tokens = [token for context in contexts for token in context.tokens]
+    return {
+        "feature": dashboard.feature,
+        "label": dashboard.label,
+        "density": dashboard.density,
+        "maximum": dashboard.maximum if dashboard.counted_tokens else None,
+        "counted": dashboard.counted_tokens,
+        "complete": dashboard.complete,
+        "gaps": bool(tokens) and not any(" " in token for token in tokens),
+        "contexts": [
+            {
+                "tokens": list(context.tokens),
+                "values": [float(value) for value in context.values],
+                "peak": context.peak,
+            }
+            for context in contexts
+        ],
+        "raises": [(item.token, item.value) for item in dashboard.raises[:_EFFECTS]],
+        "lowers": [(item.token, item.value) for item in dashboard.lowers[:_EFFECTS]],
+    }
+
+
+def grouped(
+    circuit: Circuit, session: Any, labels: list[str | None], by: str, threshold: float
+) -> list[dict[str, Any]]:
+    """Return collapsed supernodes by shared label or by similar decoders."""
+    if by == "label":
+        groups = group_by_label(circuit, labels)
+    elif by != "similarity":
+        raise InputError(unknown("way of grouping", by, ("label", "similarity")))
+    elif session is None:
+        raise InputError("this circuit is not bound to a session: decoders cannot be compared")
+    else:
+        groups = group_by_similarity(circuit, session, threshold=threshold, labels=labels)
+    return [{"name": group.name, "nodes": list(group.nodes), "collapsed": True} for group in groups]
+
+
+def measured(circuit: Circuit, what: str) -> dict[str, Any]:
+    """Ablate a node, or an edge ``"a -> b"``, and return predicted and measured change."""
+    raise InputError(f"{what} cannot be measured: {circuit}")
+
+
+def faithfulness(
+    session: Any, circuit: Circuit, shown: Bool[np.ndarray, " n"], pairs: Any
+) -> dict[str, Any]:
+    """Measure how much of the behaviour the shown nodes keep, all others at their mean."""
+    evaluation = importlib.import_module("workbench.circuits.evaluation")
+    found = evaluation.faithfulness_of(session, circuit, shown, pairs)
+    value = float(found)
+    return {
+        "value": value if math.isfinite(value) else None,
+        "low": None,
+        "high": None,
+        "nodes": int(shown.sum()),
+        "examples": circuit.n_pairs if pairs is None else len(pairs),
+    }
