@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from workbench.directions.concept_results import ConceptStudy
-    from workbench.directions.probe_results import ProbeStudy
     from workbench.circuits import Circuit, CircuitEstimate
+    from workbench.directions.concept_results import ConceptStudy
+    from workbench.directions.entities import EntityStudy
+    from workbench.directions.probe_results import ProbeStudy
     from workbench.features.browse import FeatureBrowser
     from workbench.features.dashboard import Dashboard
     from workbench.features.describe import CostEstimate, Descriptions
@@ -206,6 +207,23 @@ class Session:
         from workbench.circuits.discovery import discover
 
         return discover(self, pairs, **options)
+
+    def entities(self, known: Any = None, unknown: Any = None, **options: Any) -> EntityStudy:
+        """Find what tells entities the model knows from others; see `directions.entities.study`.
+
+        The demo model is asked about its own world unless entities are given.
+        """
+        from workbench.directions.entities import study
+
+        if self.model.name == "demo" and known is None and options.get("entities") is None:
+            from workbench.demo.entities import entity_rows
+
+            options["entities"] = entity_rows()
+        if self.model.name == "demo" and options.get("style") is None:
+            from workbench.demo.entities import prompt_style
+
+            options["style"] = prompt_style()
+        return study(self, known, unknown, **options)
 
     def tokens(
         self,

@@ -29,7 +29,7 @@ from workbench.results import storable
 if TYPE_CHECKING:
     from workbench.model.model import Model
 
-__all__ = ["Asking", "AttributeAnswers", "Knowledge", "Label", "Stopped", "ask"]
+__all__ = ["Asking", "AttributeAnswers", "Knowledge", "Label", "StoppedError", "ask"]
 
 Label: TypeAlias = Literal["known", "unknown", "dropped"]
 Progress: TypeAlias = Callable[[str, int, int], "bool | None"]
@@ -39,7 +39,7 @@ _BATCH = 64
 _ROWS = 640
 
 
-class Stopped(WorkbenchError):
+class StoppedError(WorkbenchError):
     """A study was stopped from its progress function; what was answered is kept on disk."""
 
 
@@ -184,7 +184,7 @@ def ask(
     ------
     InputError
         An entity that is neither given as known or unknown nor has attributes.
-    Stopped
+    StoppedError
         By `progress`.
     """
     asking = asking or Asking()
@@ -289,7 +289,7 @@ def _answers(
             )
         done += len(batch)
         if progress is not None and progress("asking", done, len(order)) is False:
-            raise Stopped(
+            raise StoppedError(
                 f"stopped after {done} of {len(order)} questions"
                 + ("; the answers are kept" if folder is not None else "")
             )

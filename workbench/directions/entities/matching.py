@@ -20,7 +20,8 @@ RuleKind = Literal["name", "year", "number", "coordinates"]
 SIMILARITY = 90.0
 _YEAR = re.compile(r"(?<!\d)([12]\d{3})(?!\d)")
 _NUMBER = re.compile(
-    r"(?<![\d.])(\d{1,3}(?:[, \u00a0\u202f]\d{3})+|\d+)(\.\d+)?\s*(million|billion|thousand|k|m)?\b",
+    r"(?<![\d.])(\d{1,3}(?:[, \u00a0\u202f]\d{3})+|\d+)(\.\d+)?"
+    r"\s*(million|billion|thousand|k|m)?\b",
     re.IGNORECASE,
 )
 _DEGREES = re.compile(

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
-from workbench.directions.entities.answers import Progress, Stopped
+from workbench.directions.entities.answers import Progress, StoppedError
 from workbench.directions.entities.prompts import PromptTokens
 from workbench.errors import InputError, SaeError, unknown
 from workbench.results import storable
@@ -201,7 +201,7 @@ def read_entities(
 
     Raises
     ------
-    Stopped
+    StoppedError
         By `progress`.
     """
     read = [session.saes[name] for name in saes]
@@ -248,7 +248,7 @@ def _last_tokens(
             kept[site][chosen] = here
         start += size
         if progress is not None and progress("scoring", start, total) is False:
-            raise Stopped(f"stopped after scoring {start} of {total} entities")
+            raise StoppedError(f"stopped after scoring {start} of {total} entities")
     return kept
 
 
