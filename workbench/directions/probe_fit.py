@@ -29,14 +29,15 @@ _DRAWS = 2000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedProbe:
-    """A balanced L2 logistic regression on standardised columns.
+    """A balanced L2 logistic regression on scaled columns.
 
     Parameters
     ----------
     model
         scikit-learn's estimator.
     mean, spread
-        Mean and standard deviation of each column over the training rows (1 where constant).
+        Mean of each column over the training rows, and what it was divided by: its standard
+        deviation (1 where constant), or the columns' common one.
     """
 
     model: LogisticRegression
@@ -70,7 +71,9 @@ def fit_probe(
     labels
         True for positive rows.
     search
-        Choose the penalty by cross-validation on these rows (for many units) instead of C = 1.
+        For probes on all dimensions: choose the penalty by cross-validation on these rows instead
+        of C = 1, and divide all columns by one spread, so that the weights are a direction in the
+        space they are in (dimensions that hardly vary do not grow in it).
     seed
         Seed of the folds.
     """
@@ -78,6 +81,8 @@ def fit_probe(
     from sklearn.model_selection import StratifiedKFold
 
     spread = columns.std(0)
+    if search:
+        spread = np.full_like(spread, np.sqrt(np.mean(spread**2)))
     spread = np.where(spread > 0, spread, 1.0)
     mean = columns.mean(0)
     scaled = (columns - mean) / spread

@@ -91,7 +91,8 @@ class ProbeStudy(Result):
     probes
         All of them.
     directions
-        The dense probes as directions, by site, calibrated on held-out rows.
+        The dense probes as directions, by site, calibrated on held-out rows; a site whose probe
+        has no weight other than 0 gives none.
     """
 
     positive: str

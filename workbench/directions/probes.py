@@ -151,9 +151,11 @@ def probe(
         if source.kind == "dense":
             found, fitted = rows.dense(source)
             probes.append(found)
-            directions[source.site] = _direction(
-                session, source, fitted, rows, name, tokenised.policy
-            )
+            # A site that tells nothing may leave every weight at 0: no direction then.
+            if fitted.line()[0].any():
+                directions[source.site] = _direction(
+                    session, source, fitted, rows, name, tokenised.policy
+                )
         else:
             for ranking in rankings:
                 probes.extend(rows.sweep(source, ranking, ks))

@@ -112,8 +112,9 @@ def correlations(
     wide = codes.astype(np.float64)
     mean = np.asarray(wide.mean(0)).ravel()
     square = np.asarray(wide.multiply(wide).mean(0)).ravel()
-    # Rounding may leave a constant column a variance of 1e-17.
-    spread = np.where(square - mean**2 > 1e-12 * square, np.sqrt(square - mean**2 + 0.0), 0.0)
+    variance = square - mean**2
+    # Rounding leaves a constant column a variance of dust, of either sign.
+    spread = np.sqrt(np.where(variance > 1e-12 * square, variance, 0.0))
     covariance = np.asarray(wide.T @ centred).ravel() / n
     below = spread * centred.std()
     return np.divide(covariance, below, out=np.zeros_like(below), where=below > 0)

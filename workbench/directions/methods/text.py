@@ -125,6 +125,10 @@ class PromptBaseline(Method):
             yes, no = (session.model.single_token(answer) for answer in self.answers)
         except TokenError as error:
             raise UnavailableError(f"the model cannot answer: {error}") from error
+        if yes == no or session.tokenizer.unk_token_id in (yes, no):
+            raise UnavailableError(
+                f"the tokenizer of {session.model.name} has no words for the answers {self.answers}"
+            )
         return yes, no
 
     def _check_words(self, session: Session) -> None:
