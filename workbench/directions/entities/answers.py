@@ -197,7 +197,7 @@ def ask(
             )
         if entity.known is None:
             prompts += [
-                question_prompt(style, entity, attribute=attribute, seed=seed)
+                question_prompt(style, entity, attribute, seed=seed)
                 for attribute in entity.attributes
             ]
     texts = _answers(model, style, prompts, asking, seed, folder, progress)

@@ -14,7 +14,12 @@ from workbench.directions.detection import auroc, auroc_interval
 from workbench.directions.direction import Direction
 from workbench.directions.entities.answers import Asking, Knowledge
 from workbench.directions.entities.baselines import Baseline
-from workbench.directions.entities.prompts import EntityPrompt, PromptStyle, question_prompt
+from workbench.directions.entities.prompts import (
+    EntityPrompt,
+    PromptStyle,
+    attributes_by_type,
+    question_prompt,
+)
 from workbench.directions.entities.scoring import EntityCodes
 from workbench.directions.entities.separation import Ranked, Rates, Side, rank_features, rates
 from workbench.directions.entities.steering_results import EntitySteering
@@ -143,7 +148,11 @@ class EntityStudy(Result):
             for entities in by_type
             if turn < len(entities)
         ]
-        return [question_prompt(self.style, entity, seed=self.seed) for entity in turns[:most]]
+        about = attributes_by_type(self.style, (item.entity for item in self.knowledge))
+        return [
+            question_prompt(self.style, entity, about[entity.type], seed=self.seed)
+            for entity in turns[:most]
+        ]
 
     def values(self) -> dict[tuple[str, str], tuple[str, ...]]:
         """Return the values attributes have among the entities, by type and attribute."""

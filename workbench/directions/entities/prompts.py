@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,17 @@ from workbench.results import storable
 if TYPE_CHECKING:
     from workbench.model.model import Model
 
-__all__ = ["CHAT", "PLAIN", "EntityPrompt", "PromptStyle", "PromptTokens", "style_of", "tokenise"]
+__all__ = [
+    "CHAT",
+    "PLAIN",
+    "EntityPrompt",
+    "PromptStyle",
+    "PromptTokens",
+    "attributes_by_type",
+    "question_prompt",
+    "style_of",
+    "tokenise",
+]
 
 NAME = "{entity}"
 
@@ -95,11 +105,6 @@ class PromptStyle:
     def templates(self, entity_type: str, attribute: str) -> tuple[str, ...]:
         """Return the templates of a question about an attribute."""
         return self.questions.get(entity_type, {}).get(attribute) or (self.question,)
-
-    def attributes(self, entity: Entity) -> tuple[str, ...]:
-        """Return what an entity of the type can be asked about."""
-        named = tuple(self.questions.get(entity.type, {}))
-        return named or tuple(entity.attributes)
 
     def refused(self, answer: str) -> bool:
         """Say whether an answer refuses.
@@ -288,10 +293,38 @@ def style_of(model: Model, style: PromptStyle | Mapping[str, Any] | str | None) 
     return named[style]
 
 
+def attributes_by_type(
+    style: PromptStyle, entities: Iterable[Entity]
+) -> dict[str, tuple[str, ...]]:
+    """Say what entities of each type can be asked about, known and unknown ones alike.
+
+    Parameters
+    ----------
+    style
+        Its questions name attributes, which come first.
+    entities
+        Their attributes count for types without questions in the style.
+
+    Returns
+    -------
+    dict
+        Attributes by type; ``("background",)`` where no entity of the type has any.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for entity in entities:
+        own = style.questions.get(entity.type) or entity.attributes
+        found.setdefault(entity.type, {}).update(dict.fromkeys(own))
+    return {kind: tuple(names) or ("background",) for kind, names in found.items()}
+
+
 def question_prompt(
-    style: PromptStyle, entity: Entity, *, attribute: str | None = None, seed: int = 0
+    style: PromptStyle,
+    entity: Entity,
+    attributes: str | Sequence[str],
+    *,
+    seed: int = 0,
 ) -> EntityPrompt:
-    """Ask about an entity: the attribute, where not given, and the wording are drawn.
+    """Ask about an entity: the attribute, among several, and the wording are drawn.
 
     Parameters
     ----------
@@ -299,15 +332,16 @@ def question_prompt(
         How.
     entity
         About whom.
-    attribute
-        About what.
+    attributes
+        About what, or what to draw from.
     seed
-        The same seed, entity and attribute give the same question.
+        The same seed, entity and attributes give the same question.
     """
-    rng = Random(f"question {seed} {entity.type} {entity.name} {attribute}")
-    if attribute is None:
-        options = style.attributes(entity)
-        attribute = options[rng.randrange(len(options))] if options else "description"
+    rng = Random(f"question {seed} {entity.type} {entity.name} {attributes}")
+    if isinstance(attributes, str):
+        attribute = attributes
+    else:
+        attribute = attributes[rng.randrange(len(attributes))]
     templates = style.templates(entity.type, attribute)
     return EntityPrompt.of(entity, templates[rng.randrange(len(templates))], attribute)
 

@@ -16,6 +16,7 @@ from workbench.directions.entities.entity_study import EntityStudy
 from workbench.directions.entities.matching import RULES, Rule
 from workbench.directions.entities.prompts import (
     PromptStyle,
+    attributes_by_type,
     question_prompt,
     style_of,
     tokenise,
@@ -155,7 +156,11 @@ def study(
         )
         splits = split_entities(knowledge, shares=shares, seed=seed)
         types = _types(knowledge, splits)
-        prompts = [question_prompt(how, item.entity, seed=seed) for item in knowledge]
+        about = attributes_by_type(how, asked)
+        prompts = [
+            question_prompt(how, item.entity, about[item.entity.type], seed=seed)
+            for item in knowledge
+        ]
         made = tokenise(model, how, prompts)
         density = general_density(session, names, general)
         read = read_entities(session, made, names, density=density, progress=tell)
