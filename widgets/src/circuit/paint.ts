@@ -130,7 +130,7 @@ export class Painter {
   #refine(scene: Scene, camera: Camera, budget: number): void {
     const small = scene.shown.weight.length <= WHOLE;
     const deadline = performance.now() + budget;
-    const moved = !this.#front || !same(this.#front.camera, camera);
+    const moved = !this.#front || this.#front.camera.scale !== camera.scale || !this.#covered(this.#front.camera, camera);
     if (this.#job && (this.#stale || far(this.#job.bitmaps.camera, camera, this.#width, this.#height))) this.#job = null;
     if (!this.#job && (this.#stale || moved)) {
       this.#job = this.#start(scene, camera);
@@ -162,7 +162,8 @@ export class Painter {
     const [spareX, spareY] = [this.#width * SPARE, this.#height * SPARE];
     const box = region(camera, { left: -spareX, top: -spareY, right: this.#width + spareX, bottom: this.#height + spareY });
     const prepare = (canvas: HTMLCanvasElement): CanvasRenderingContext2D => {
-      const context = canvas.getContext("2d")!;
+      // Kept in plain memory: there, asking for one pixel ends a slice, and its cost is known.
+      const context = canvas.getContext("2d", { willReadFrequently: true })!;
       context.setTransform(this.#ratio, 0, 0, this.#ratio, spareX * this.#ratio, spareY * this.#ratio);
       return context;
     };
@@ -182,9 +183,16 @@ export class Painter {
           if (scene.touches(edge, box)) trace(path, scene, camera, edge);
         }
         context.stroke(path);
+        context.getImageData(0, 0, 1, 1);
         yield;
       }
     }
+  }
+
+  /** Whether the bitmaps made for `made` still reach a little beyond the screen at `now`. */
+  #covered(made: Camera, now: Camera): boolean {
+    const reach = 0.6 * SPARE;
+    return Math.abs(now.x - made.x) <= reach * this.#width && Math.abs(now.y - made.y) <= reach * this.#height;
   }
 
   #blit(context: CanvasRenderingContext2D, which: "edges" | "nodes", camera: Camera, alpha: number): void {
@@ -342,10 +350,6 @@ export class Painter {
     context.globalAlpha = 1;
     context.strokeRect(box.left, box.top, box.right - box.left, box.bottom - box.top);
   }
-}
-
-function same(a: Camera, b: Camera): boolean {
-  return a.scale === b.scale && a.x === b.x && a.y === b.y;
 }
 
 /** Whether a picture begun for `a` would be of no use at `b`. */

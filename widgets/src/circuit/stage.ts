@@ -153,7 +153,9 @@ export class Stage {
     if (!layout) return;
     this.#untouched = false;
     this.#moving = performance.now();
-    this.#camera = held(camera, layout.width, layout.height, this.#inset());
+    const kept = held(camera, layout.width, layout.height, this.#inset());
+    // Whole pixels, so that a shifted picture is as sharp as a new one.
+    this.#camera = { scale: kept.scale, x: Math.round(kept.x), y: Math.round(kept.y) };
     this.draw();
   }
 
