@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -36,6 +37,10 @@ Labeller: TypeAlias = Callable[[FeatureRef], "str | None"]
 """Gives the label of a feature, None without one."""
 
 _BLOCK = 8192
+# Measuring them takes longer than the products that a page needs.
+_LENGTHS: weakref.WeakKeyDictionary[Sae, tuple[tuple[int, int], Tensor]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def locate(session: Session, feature: str | FeatureRef) -> tuple[Sae, int]:
@@ -129,7 +134,8 @@ def similar(
         for other in session.saes.values():
             if other.d_out != sae.d_out or not (other.resident or other is sae):
                 continue
-            scores = cosines(unit[0], other.decoder_rows())
+            rows = other.decoder_rows()
+            scores = cosines(unit[0], rows, _lengths(other, rows))
             if other is sae:
                 scores[index] = 0
             best = scores.abs().topk(min(k, len(scores))).indices
@@ -143,13 +149,32 @@ def similar(
     )
 
 
-def cosines(unit: Float[Tensor, " d"], rows: Float[Tensor, "rows d"]) -> Float[Tensor, " rows"]:
-    """Cosines of one direction of length one with many, in blocks, float32."""
-    parts = []
-    for block in rows.split(_BLOCK):
-        wide = block.to(unit.device).float()
-        parts.append((wide @ unit) / wide.norm(dim=-1).clamp_min(1e-12))
+def cosines(
+    unit: Float[Tensor, " d"],
+    rows: Float[Tensor, "rows d"],
+    lengths: Float[Tensor, " rows"] | None = None,
+) -> Float[Tensor, " rows"]:
+    """Cosines of one direction of length one with many, in blocks, float32.
+
+    `lengths` are those of the rows, for callers that know them.
+    """
+    parts = [block.to(unit.device).float() @ unit for block in rows.split(_BLOCK)]
+    known = _measured(rows) if lengths is None else lengths
+    return torch.cat(parts) / known.to(unit.device)
+
+
+def _measured(rows: Float[Tensor, "rows d"]) -> Float[Tensor, " rows"]:
+    parts = [block.float().norm(dim=-1).clamp_min(1e-12) for block in rows.split(_BLOCK)]
     return torch.cat(parts)
+
+
+def _lengths(sae: Sae, rows: Float[Tensor, "rows d"]) -> Float[Tensor, " rows"]:
+    """Lengths of an SAE's decoder rows; measured once, and again where the weights have changed."""
+    state = (rows.data_ptr(), rows._version)
+    known = _LENGTHS.get(sae)
+    if known is None or known[0] != state:
+        known = _LENGTHS[sae] = (state, _measured(rows))
+    return known[1]
 
 
 def coordinates(sae: Sae, index: int, *, k: int = 3) -> tuple[NeuronShare, ...]:
