@@ -70,9 +70,12 @@ class LocalEngine:
         passed: Callable[[int], None],
         stop: Callable[[], bool],
     ) -> Iterator[tuple[RowBlock, PartSketch]]:
-        """Sketch blocks in order."""
-        for block in blocks:
-            yield block, self._scanner.scan(block, progress=passed, stop=stop)
+        """Sketch blocks in order; the next is read and tokenised meanwhile."""
+        with ThreadPoolExecutor(1, thread_name_prefix="index-reader") as reader:
+            coming = reader.submit(next, blocks, None)
+            while (block := coming.result()) is not None:
+                coming = reader.submit(next, blocks, None)
+                yield block, self._scanner.scan(block, progress=passed, stop=stop)
 
 
 class IndexBuild:

@@ -223,6 +223,7 @@ class PartStore:
         self.sizes = tuple(sizes)
         self.settings = settings
         self.device = device or torch.device("cpu")
+        self._latest: int | None = None
 
     # -- rows ---------------------------------------------------------------------------------
 
@@ -295,6 +296,7 @@ class PartStore:
                 disk.remove(part.path)
             else:
                 kept.append(part)
+        self._latest = kept[-1].last if kept else None
         return last, complaints
 
     def _all(self) -> list[Part]:
@@ -318,13 +320,20 @@ class PartStore:
         return {number for part in self.parts() for number in range(part.first, part.last + 1)}
 
     def write(self, number: int, sketched: PartSketch) -> None:
-        """Write the sketches of one block, then merge where enough neighbours are there."""
+        """Merge where enough neighbours are there, then write the sketches of one block.
+
+        What the block written last makes full is left: behind the last of all, it would be merged
+        once more than needed.
+        """
+        if self._latest is not None:
+            self._merge_full(self._latest)
+        sketched = sketched.cpu()
         chunks = [
             split_chunks(sketched.saes[name], size)
             for name, size in zip(self.names, self.sizes, strict=True)
         ]
         self._write(number, number, sketched.stretches, chunks)
-        self._merge_full(number)
+        self._latest = number
 
     def _merge_full(self, number: int) -> None:
         span = 1

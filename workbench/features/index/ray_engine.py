@@ -147,7 +147,7 @@ def scan_block(key: str, parcel: _Parcel, block: RowBlock) -> PartSketch:
     if key not in _unpacked:
         _unpacked.clear()
         _unpacked[key] = parcel.unpack()
-    return _unpacked[key].scan(block)
+    return _unpacked[key].scan(block).cpu()
 
 
 class RayEngine:

@@ -29,7 +29,8 @@ __all__ = ["MOST_BUFFERED", "PartSketch", "Scanner", "Stopped", "site_of"]
 MOST_BUFFERED = 1_000_000
 """Activations of one SAE gathered on the CPU before they are sketched."""
 
-_BUFFERED_GPU = 8_000_000
+_BUFFERED_GPU = 32_000_000
+_BYTES_BUFFERED = 200  # on an accelerator, sorting included
 MOST_FEATURES = 2**23
 
 
@@ -51,6 +52,13 @@ class PartSketch:
 
     stretches: SilentBlocks
     saes: Mapping[str, FeatureSketch]
+
+    def cpu(self) -> PartSketch:
+        """Copy to main memory."""
+        return PartSketch(
+            stretches=self.stretches.cpu(),
+            saes={name: one.cpu() for name, one in self.saes.items()},
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,7 +136,7 @@ class Scanner:
         Returns
         -------
         PartSketch
-            In main memory.
+            Where the SAEs are.
 
         Raises
         ------
@@ -241,7 +249,11 @@ class _Gathered:
     def __init__(self, sae: Sae, stretches: SilentBlocks, settings: IndexSettings) -> None:
         self._stretches = stretches.to(sae.device)
         self._settings = settings
-        self._most = MOST_BUFFERED if sae.device.type == "cpu" else _BUFFERED_GPU
+        self._most = MOST_BUFFERED
+        if sae.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(sae.device)
+            # Sketches do not depend on it: fewer and larger sorts are faster.
+            self._most = min(max(free // 4 // _BYTES_BUFFERED, MOST_BUFFERED), _BUFFERED_GPU)
         self._parts: list[_Entries] = []
         self._held = 0
         self._sketch: FeatureSketch | None = None
@@ -285,4 +297,4 @@ class _Gathered:
         if self._parts or self._sketch is None:
             self._fold()
         assert self._sketch is not None  # noqa: S101 - just made
-        return self._sketch.cpu()
+        return self._sketch
