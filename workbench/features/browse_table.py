@@ -124,7 +124,8 @@ class BrowseTable:
     def set_labels(self, labels: Mapping[FeatureRef, str]) -> None:
         """Take labels; ones of features that are not in the table are left out."""
         known = {
-            ref: text
+            # Half a character, which no file of text can hold, has no place here either.
+            ref: text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             for ref, text in labels.items()
             if 0 <= ref.index < self._sizes.get(ref.sae, 0)
         }

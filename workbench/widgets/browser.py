@@ -357,7 +357,7 @@ class FeatureBrowserView(BrowserState):
 
         job.check()
         try:
-            again = FeatureIndex(self.browser.index_path, self._session, verify=True)
+            again = FeatureIndex(self.browser.index_path, session=self._session, verify=True)
         except LoadError as error:
             return {"same": False, "detail": str(error)}
         weights = "" if self._session is None else ", of the weights in this session"

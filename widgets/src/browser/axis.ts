@@ -1,7 +1,6 @@
 // Axes of a plot: where a value lies, which value lies somewhere, and ticks a person can read.
 
 import type { AxisData } from "./data";
-import { short } from "./data";
 
 export class Axis {
   readonly #low: number;
@@ -43,9 +42,4 @@ export class Axis {
     for (let tick = Math.ceil(low / step - 1e-9) * step; tick <= high + 1e-9 * step; tick += step) found.push(Math.abs(tick) < step / 1e6 ? 0 : tick);
     return found;
   }
-}
-
-export function tickWords(value: number, log: boolean): string {
-  if (log && value > 0 && (value < 1e-3 || value >= 1e5)) return value.toExponential(0).replace("e+", "e").replace("-", "\u2212");
-  return short(value);
 }

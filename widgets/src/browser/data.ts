@@ -154,10 +154,11 @@ export function figure(column: string, value: number | undefined): string {
   return number(value, column.startsWith("map_") ? 3 : 2);
 }
 
-/** A number as it is typed: short, and read back as the same to four figures. */
+/** A number in short: three figures, tiny and huge ones by their powers of ten. */
 export function short(value: number): string {
-  const text = String(Number(value.toPrecision(4)));
-  return text.replace("-", "\u2212");
+  const size = Math.abs(value);
+  const text = size && (size < 1e-3 || size >= 1e5) ? value.toExponential(1).replace(/(\.0)?e\+?/, "e") : String(Number(value.toPrecision(3)));
+  return text.replaceAll("-", "\u2212");
 }
 
 /** Whether two states ask for the same rows. */

@@ -15,18 +15,22 @@ const FLAGS = ["alive", "dead", "dense", "not dense", "labelled", "not labelled"
 
 export class Filters {
   readonly #chips = span("wb-chips");
-  readonly #text = h("input", { type: "text", "aria-label": "Filter", placeholder: "filter: density < 1% and max > 5", maxlength: 1000 });
+  readonly #text = h("input", {
+    type: "text",
+    "aria-label": "Filter",
+    placeholder: "filter: density < 1% and max > 5",
+    maxlength: 1000,
+    onkeydown: (event: KeyboardEvent) => {
+      if (event.key === "Enter") void this.#add(this.#text.value);
+    },
+  });
   readonly #choice = h("select", { "aria-label": "Filter by", onchange: () => this.#chosen() });
   readonly #form: HTMLElement;
   readonly element: HTMLElement;
   #offered: unknown = null;
 
   constructor(readonly actions: FilterActions) {
-    const onsubmit = (event: Event): void => {
-      event.preventDefault();
-      void this.#add(this.#text.value);
-    };
-    this.#form = h("form", { class: "wb-filter", onsubmit }, this.#text, this.#choice);
+    this.#form = span("wb-filter", this.#text, this.#choice);
     this.element = div("wb-filters", this.#form, this.#chips);
   }
 

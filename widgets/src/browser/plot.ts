@@ -4,8 +4,8 @@
 import { facts } from "../feature/parts";
 import { count, plural, printable } from "../ui/format";
 import { fill, h } from "../ui/dom";
-import { Axis, tickWords } from "./axis";
-import { figure, type Brush, type PlotData } from "./data";
+import { Axis } from "./axis";
+import { figure, short, type Brush, type PlotData } from "./data";
 
 const HEIGHT = 236;
 const NEAR = 9; // pixels from a point at which it is meant
@@ -144,8 +144,8 @@ export class Plot {
     const room = Math.max(2, Math.floor(width / 70));
     fill(
       this.#ticks,
-      ...x.ticks(room).map((tick) => this.#tick("wb-tick-x", "left", x.at(tick), tickWords(tick, x.data.log))),
-      ...y.ticks(5).map((tick) => this.#tick("wb-tick-y", "bottom", y.at(tick), tickWords(tick, y.data.log))),
+      ...x.ticks(room).map((tick) => this.#tick("wb-tick-x", "left", x.at(tick), short(tick))),
+      ...y.ticks(5).map((tick) => this.#tick("wb-tick-y", "bottom", y.at(tick), short(tick))),
       h("span", { class: "wb-axis-x" }, `${x.data.column}${x.data.log ? " (log axis)" : ""}`),
       h("span", { class: "wb-axis-y" }, `${y.data.column}${y.data.log ? " (log axis)" : ""}`),
     );

@@ -151,7 +151,7 @@ export class FeatureTable {
     if (state.why) element.append(h("span", { role: "gridcell", class: "wb-clip wb-muted" }, why));
     if (state.means) element.append(h("span", { role: "gridcell", class: "wb-num" }, number(row.numbers["score"])));
     for (const { name } of state.columns) {
-      element.append(h("span", { role: "gridcell", class: `wb-num${row.dense && name === "density" ? " wb-dense" : ""}` }, figure(name, row.numbers[name])));
+      element.append(h("span", { role: "gridcell", class: "wb-num" }, figure(name, row.numbers[name])));
     }
     return element;
   }

@@ -20,6 +20,8 @@ const ASKED = ["search", "kind", "where", "order_by", "descending", "brush", "on
 const PLOTTED = ["search", "kind", "where", "only", "x", "y", "plot", "_revision"];
 /** How long something takes before it is worth saying so, in milliseconds. */
 const PATIENCE = 250;
+/** How long the pointer rests on a row before its figures are shown. */
+const REST = 300;
 const BLOCK = 150;
 
 class BrowserView {
@@ -39,6 +41,7 @@ class BrowserView {
   #asking: string | null = null;
   #drop: (() => void) | null = null;
   #shown: string | null = null;
+  #rest: ReturnType<typeof setTimeout> | undefined;
 
   readonly #kind = h("select", { "aria-label": "Search by", onchange: () => this.#kindChosen() });
   readonly #search = h("input", {
@@ -89,8 +92,9 @@ class BrowserView {
       range: (first, last) => void this.#pickRange(first, last),
       clear: () => this.#set({ features_picked: [] }),
       hover: (row, element) => {
-        if (row && element) frame.card.show(element, rowCard(row, this.#told?.numbers ?? [], this.#answer?.means ?? null));
-        else frame.card.hide();
+        clearTimeout(this.#rest);
+        frame.card.hide();
+        if (row && element) this.#rest = setTimeout(() => this.#card(row, element), REST);
       },
       seen: (first, last) => this.#seen(first, last),
     });
@@ -105,7 +109,7 @@ class BrowserView {
     for (const name of PLOTTED) this.#undo.push(store.on(name, this.#replot));
     for (const name of ["_dashboard", "feature"]) this.#undo.push(store.on(name, () => void this.#showDashboard()));
     this.#undo.push(store.on("initial", () => void this.#load()), store.onConnection(this.#redraw));
-    this.#undo.push(() => this.#about.dispose(), () => this.#plot.dispose(), () => this.#table.dispose());
+    this.#undo.push(() => clearTimeout(this.#rest), () => this.#about.dispose(), () => this.#plot.dispose(), () => this.#table.dispose());
     // What the theme changes, the canvas has to be told.
     const themed = new MutationObserver(() => this.#plot.draw());
     themed.observe(frame.root, { attributes: true, attributeFilter: ["data-wb-theme"] });
@@ -411,9 +415,13 @@ class BrowserView {
     await this.#try("Could not pick these rows", () => this.#store.request("pick_rows", { version: this.#answer?.version, first, last }));
   }
 
+  #card(row: Row, element: HTMLElement): void {
+    if (element.isConnected) this.#frame.card.show(element, rowCard(row, this.#told?.numbers ?? [], this.#answer?.means ?? null));
+  }
+
   #open(ref: string, row?: Row, element?: HTMLElement): void {
     if (!this.#live || !this.#told?.live) {
-      if (row && element) this.#frame.card.show(element, rowCard(row, this.#told?.numbers ?? [], this.#answer?.means ?? null));
+      if (row && element) this.#card(row, element);
       return;
     }
     this.#frame.card.hide(true);
