@@ -69,6 +69,7 @@ class BrowserView {
   readonly #table: FeatureTable;
   readonly #selected: Selected;
   readonly #means = div("wb-caption");
+  readonly #none = div("wb-empty", "No feature fits. Take a filter away, or search for something else.");
   readonly #redraw = debounce(() => this.#draw());
   readonly #reask = debounce(() => void this.#ask());
   readonly #replot = debounce(() => void this.#layPlot());
@@ -296,7 +297,7 @@ class BrowserView {
           this.#live && quiet("Refresh", () => void this.#try("Could not refresh", () => this.#slowly("Refreshing", "refresh"))),
         ),
       div("wb-browse-tools", this.#filters.element, span("wb-grow"), h("label", { class: "wb-muted" }, this.#plotShown, " plot"), this.#columns),
-      div("wb-browse", this.#plotBox, div("wb-browse-table", this.#table.element, this.#means, this.#selected.element)),
+      div("wb-browse", this.#plotBox, div("wb-browse-table", this.#table.element, this.#none, this.#means, this.#selected.element)),
     );
   }
 
@@ -339,6 +340,7 @@ class BrowserView {
       open: state.feature,
       sortable: this.#snapshot || live,
     });
+    this.#none.hidden = answer.count > 0;
     this.#means.textContent = this.#searchWords(answer);
     this.#means.hidden = answer.hits === null;
     this.#selected.show(state.features_picked.length, state.brush.length ? answer.count : 0, live && told.live, state.only.length > 0);
