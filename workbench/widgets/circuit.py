@@ -11,10 +11,11 @@ import traitlets
 
 from workbench.circuits.tables import NODE_KINDS
 from workbench.errors import InputError, unknown
-from workbench.features.refs import FeatureRef, FeatureSet
+from workbench.features.refs import FeatureSet
 from workbench.widgets import circuit_ask as ask
 from workbench.widgets import circuit_files as files
 from workbench.widgets.circuit_page import labels_of, page
+from workbench.widgets.circuit_requests import CircuitRequests
 from workbench.widgets.circuit_shown import (
     nodes_shown,
     start_thresholds,
@@ -22,8 +23,6 @@ from workbench.widgets.circuit_shown import (
     valid_supernodes,
 )
 from workbench.widgets.circuit_static import circuit_html
-from workbench.widgets.feature_sending import SendingView
-from workbench.widgets.jobs import Job, background
 from workbench.widgets.protocol import to_page
 
 if TYPE_CHECKING:
@@ -33,10 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CircuitView"]
 
-_MOST_BRIEFS = 64
 
-
-class CircuitView(SendingView):
+class CircuitView(CircuitRequests):
     """A circuit on screen: tokens across, layers upwards, effects as colour.
 
     Parameters
@@ -76,8 +73,8 @@ class CircuitView(SendingView):
     side
         Of a comparison: 0 the difference, 1 the first circuit, 2 the second.
     measurements
-        What ablating a node (or an edge, ``"a -> b"``) changed: ``predicted``, ``measured``, and
-        ``changes`` of downstream nodes by name.
+        What ablating a node (or an edge, ``"a → b"``) changed: ``predicted``, ``measured``,
+        ``error`` (standard) and ``changes`` of downstream nodes by name.
     faithfulness
         Of the shown nodes, when it was last measured: ``value``, ``low``, ``high``, ``nodes``,
         ``examples``.
@@ -115,7 +112,7 @@ class CircuitView(SendingView):
         self._session = circuit.session
         self._title = title
         self._pairs = pairs
-        self._quiet = False
+        self._quiet = self._switching = False
         self._briefs: dict[str, dict[str, Any]] = {}
         self._labels = labels_of(circuit, self._session)
         self._opened = self._start(circuit)
@@ -220,6 +217,8 @@ class CircuitView(SendingView):
         return FeatureSet.of(proposal["value"])
 
     def _follow(self, _change: Any) -> None:
+        if self._switching:
+            return
         names = self.picked or ([self.focus] if self.focus else [])
         nodes = self.circuit.nodes
         rows = np.array([nodes.find(name) for name in names], np.int64)
@@ -242,12 +241,15 @@ class CircuitView(SendingView):
         self._briefs.clear()
         with self.hold_sync():
             # Nodes of the old circuit may not be in the new one: empty before the rest is set.
+            self._switching = True
             self.focus, self.picked, self.pinned, self.supernodes = "", [], [], []
             self.measurements, self.faithfulness = {}, None
+            self._switching = False
             self._opened = self._start(circuit)
             for name, value in self._opened.items():
                 setattr(self, name, value)
             self.publish()
+        self._follow(None)
 
     def group(self, by: str = "label", *, threshold: float = 0.6) -> list[dict[str, Any]]:
         """Group nodes into collapsed supernodes, and return them.
@@ -298,83 +300,7 @@ class CircuitView(SendingView):
         """Return the strongest nodes and edges as plain tables."""
         return circuit_html(self._title or ask.task_of(self.circuit), self.circuit, self.table)
 
-    # Requests
-
-    @background
-    def on_dashboard(self, job: Job, feature: str) -> dict[str, Any]:
-        """Answer with a feature's dashboard in short."""
-        ref = FeatureRef.parse(feature)
-        if feature not in self._briefs:
-            brief = ask.brief(self._need_session("features cannot be looked up"), ref)
-            job.check()
-            while len(self._briefs) >= _MOST_BRIEFS:
-                self._briefs.pop(next(iter(self._briefs)))
-            self._briefs[feature] = brief
-        return self._briefs[feature]
-
-    @background
-    def on_measure(self, job: Job, what: str) -> dict[str, Any]:
-        """Ablate a node or an edge and show what changed in every picture."""
-        self._need_session("nothing can be ablated")
-        found = ask.measured(self.circuit, what)
-        job.apply(lambda: setattr(self, "measurements", {**self.measurements, what: found}))
-        return found
-
-    @background
-    def on_faithfulness(self, job: Job) -> dict[str, Any]:
-        """Measure how much of the behaviour the nodes on screen keep."""
-        session = self._need_session("faithfulness cannot be measured")
-        circuit, shown = self.circuit, self.shown
-        found = ask.faithfulness(session, circuit, shown, self._pairs)
-        job.apply(lambda: setattr(self, "faithfulness", found))
-        return found
-
-    @background
-    def on_group(self, job: Job, by: str, threshold: float = 0.6) -> dict[str, int]:
-        """Group nodes into supernodes."""
-        made = ask.grouped(self.circuit, self._session, self._labels, by, threshold)
-        if not made:
-            what = "share a label" if by == "label" else "have similar decoders"
-            raise InputError(f"no two features at one position {what}")
-        job.apply(lambda: setattr(self, "supernodes", made))
-        return {"supernodes": len(made)}
-
-    @background
-    def on_save(self, job: Job, what: str) -> dict[str, Any]:
-        """Answer with what is shown as a file: ``"circuit"`` or ``"graph"``."""
-        job.check()
-        if what == "circuit":
-            return {"name": "circuit.json", "text": self.to_json()}
-        if what != "graph":
-            raise InputError(unknown("kind of file", what, ("circuit", "graph")))
-        text, lost = files.graph_text(self)
-        return {"name": "graph.json", "text": text, "lost": lost}
-
-    @background
-    def on_open(self, job: Job, text: str, name: str = "file") -> dict[str, int]:
-        """Show a circuit, a saved subgraph or an attribution graph in place of this one."""
-        circuit, state = files.opened(text, name)
-        if self._session is not None:
-            circuit.bound_to(self._session)
-        job.check()
-        job.apply(lambda: self._take(circuit, state))
-        return {"nodes": len(circuit.nodes), "edges": len(circuit.edges)}
-
-    @background
-    def on_export(self, job: Job) -> dict[str, str]:
-        """Answer with the page of `to_html`."""
-        job.check()
-        return {"name": "circuit-view.html", "html": str(self.to_html())}
-
     # Files
-
-    def _take(self, circuit: Circuit, state: Mapping[str, Any]) -> None:
-        """Show another circuit in place of this one, with traits that were saved with it."""
-        self._title = None
-        self.circuit = circuit
-        with self.hold_sync():
-            for name, value in state.items():
-                setattr(self, name, value)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Write what is shown as JSON that `from_json` and "Open a file" read back.
@@ -406,11 +332,6 @@ class CircuitView(SendingView):
         if session is not None:
             circuit.bound_to(session)
         return cls(circuit, **{**state, **traits})
-
-    def _need_session(self, what: str) -> Any:
-        if self._session is None:
-            raise InputError(f"this circuit is not bound to a session: {what}")
-        return self._session
 
     def __repr__(self) -> str:
         return f"<CircuitView: {int(self.shown.sum())} of {len(self.circuit.nodes)} nodes>"

@@ -17,7 +17,20 @@ if TYPE_CHECKING:
     from workbench.circuits.graph import Circuit
     from workbench.features.dashboard import Dashboard
 
-__all__ = ["brief", "brief_of", "faithfulness", "grouped", "measured", "task_of"]
+__all__ = [
+    "ARROW",
+    "brief",
+    "brief_of",
+    "faithfulness",
+    "grouped",
+    "interval",
+    "measured",
+    "measured_all",
+    "task_of",
+]
+
+ARROW = " → "
+"""Between the two ends of an edge's name."""
 
 _CONTEXTS = 5
 _EFFECTS = 6
@@ -83,8 +96,55 @@ def grouped(
 
 
 def measured(circuit: Circuit, what: str) -> dict[str, Any]:
-    """Ablate a node, or an edge ``"a -> b"``, and return predicted and measured change."""
-    raise InputError(f"{what} cannot be measured: {circuit}")
+    """Ablate a node, or an edge written ``"a → b"``, and return predicted and measured change.
+
+    Returns
+    -------
+    dict
+        ``predicted`` and ``measured`` change of the metric, ``error`` (standard error over
+        examples), and ``changes``: how the activations of the nodes downstream change, by name,
+        the largest ones; empty for an edge.
+    """
+    source, arrow, target = what.partition(ARROW)
+    found = circuit.measure((source, target) if arrow else what)
+    changes: dict[str, float] = {}
+    if not arrow:
+        change = np.asarray(found.after) - np.asarray(found.before)
+        order = np.argsort(-np.abs(change), kind="stable")[:_CHANGES]
+        changes = {found.downstream[at]: float(change[at]) for at in order if change[at]}
+    return {
+        "predicted": _finite(found.predicted),
+        "measured": _finite(found.effect),
+        "error": _finite(found.standard_error),
+        "changes": changes,
+    }
+
+
+def measured_all(circuit: Circuit, shown: Bool[np.ndarray, " n"]) -> tuple[dict[str, Any], str]:
+    """Ablate every shown node and the strongest edges between them.
+
+    Returns
+    -------
+    tuple
+        Predicted and measured change by name, and the correlation in words.
+    """
+    found = circuit.subgraph(shown).measure()
+    table = found.to_pandas()
+    columns = zip(table["name"], table["predicted"], table["measured"], strict=True)
+    made = {
+        name: {
+            "predicted": _finite(predicted),
+            "measured": _finite(after),
+            "error": None,
+            "changes": {},
+        }
+        for name, predicted, after in columns
+    }
+    return made, found.summary()
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def faithfulness(
@@ -92,12 +152,28 @@ def faithfulness(
 ) -> dict[str, Any]:
     """Measure how much of the behaviour the shown nodes keep, all others at their mean."""
     evaluation = importlib.import_module("workbench.circuits.evaluation")
-    found = evaluation.faithfulness_of(session, circuit, shown, pairs)
-    value = float(found)
     return {
-        "value": value if math.isfinite(value) else None,
+        "value": _finite(float(evaluation.faithfulness_of(session, circuit, shown, pairs))),
         "low": None,
         "high": None,
         "nodes": int(shown.sum()),
         "examples": circuit.n_pairs if pairs is None else len(pairs),
     }
+
+
+def interval(
+    session: Any, circuit: Circuit, shown: Bool[np.ndarray, " n"], pairs: Any
+) -> tuple[float | None, float | None]:
+    """Return the 95% interval of the shown nodes' faithfulness, by bootstrap over examples."""
+    evaluation = importlib.import_module("workbench.circuits.evaluation")
+    curve = evaluation.faithfulness(
+        session,
+        circuit.subgraph(shown),
+        pairs,
+        thresholds=[0],
+        errors="circuit",
+        random=0,
+        sample=0,
+    )
+    low, high = np.asarray(curve.intervals())[0, 0]
+    return _finite(float(low)), _finite(float(high))

@@ -10,6 +10,8 @@ import type { Scene } from "./scene";
 export interface Measurement {
   predicted: number | null;
   measured: number | null;
+  /** Standard error over examples. */
+  error: number | null;
   /** Change of downstream nodes when this one was ablated, as activations. */
   changes: Record<string, number>;
 }
@@ -34,6 +36,7 @@ export interface PanelActions {
   hover(item: number): void;
   pin(name: string): void;
   measure(name: string): void;
+  measureAll(): void;
   send(destination: "list" | "steering"): void;
   supernodes(next: Supernode[]): void;
 }
@@ -66,13 +69,14 @@ export class Panel {
     if (inside && held) [...this.element.querySelectorAll<HTMLElement>("[data-key]")].find((item) => item.dataset["key"] === held)?.focus({ preventScroll: true });
   }
 
-  #list({ scene, query }: PanelState): Node[] {
+  #list({ scene, query, live, lost }: PanelState): Node[] {
     const { graph, shown, supernodes } = scene;
     const items = ranked(graph, shown, supernodes, query);
     const words = query ? `${count(items.length)} found` : graph.data.signed ? "nodes by effect" : "nodes by influence";
     const rows = this.#cut("list", items, query ? 60 : 24).map((item) => this.#row(scene, item, shown.effect[item]!, graph.data.signed));
     if (!rows.length) rows.push(h("div", { class: "wb-muted" }, query ? "No shown node has these words in its name or label." : "Nothing is left at these thresholds."));
-    return [h("div", { class: "wb-sub" }, words), h("div", { role: "list" }, ...rows), ...this.#more("list", items.length, query ? 60 : 24)];
+    const all = graph.data.can.measure && live && !query ? h("button", { class: "wb-quiet", type: "button", disabled: lost, "data-key": "all", title: "Ablate every shown node and the strongest edges, and compare with what was predicted", onclick: () => this.#actions.measureAll() }, "Ablate each") : null;
+    return [h("div", { class: "wb-sub wb-links-head" }, words, h("span", { class: "wb-grow" }), all), h("div", { role: "list" }, ...rows), ...this.#more("list", items.length, query ? 60 : 24)];
   }
 
   #node(state: PanelState): Node[] {
@@ -121,7 +125,7 @@ export class Panel {
     const found = measurements[name];
     const lines: [string, string][] = [];
     if (found) {
-      lines.push(["predicted", signed(found.predicted)], ["measured", `${signed(found.measured)} when ablated`]);
+      lines.push(["predicted", signed(found.predicted)], ["measured", `${signed(found.measured)}${found.error === null ? "" : ` \u00b1 ${number(found.error)}`} when ablated`]);
     } else lines.push([data.signed ? "effect" : "influence", data.signed ? signed(effect) : percent(effect)]);
     if (data.compare && group < 0) {
       const [a, b] = data.compare.names;
@@ -162,7 +166,7 @@ export class Panel {
     const can = this.#state?.scene.graph.data.can.measure && edge >= 0 && shown.kind[item] !== GROUP && this.#state.live;
     if (!can) return row;
     const [here, there] = [nameOf(graph, shown, supernodes, item), nameOf(graph, shown, supernodes, link.item)];
-    const name = side === "in" ? `${there} -> ${here}` : `${here} -> ${there}`;
+    const name = side === "in" ? `${there} \u2192 ${here}` : `${here} \u2192 ${there}`;
     const found = this.#state?.measurements[name];
     if (found) row.append(h("span", { class: "wb-num wb-caption", title: "measured by ablating this edge" }, `measured ${signed(found.measured)}`));
     else {

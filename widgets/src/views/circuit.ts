@@ -85,6 +85,7 @@ class CircuitView {
       hover: (item) => this.#hoverRow(item),
       pin: (name) => this.#store.set({ pinned: toggle(this.#names("pinned"), name) }),
       measure: (name) => void this.#measure(name),
+      measureAll: () => void this.#measureAll(),
       send: (destination) => void this.#send(destination),
       supernodes: (next) => this.#store.set({ supernodes: next }),
     });
@@ -481,6 +482,11 @@ class CircuitView {
     await this.#ask(`Ablating ${name}`, "measure", { what: name }, "Could not measure");
   }
 
+  async #measureAll(): Promise<void> {
+    const answer = await this.#ask<{ summary: string }>("Ablating each", "measure_all", {}, "Could not measure");
+    if (answer) this.#frame.notice({ level: "info", title: "Measured", message: answer.summary });
+  }
+
   async #send(destination: "list" | "steering"): Promise<void> {
     const answer = await this.#ask<{ where: string; features: string[] }>("Handing on", "send_to", { destination }, "Could not hand on");
     if (answer) this.#frame.notice({ level: "info", title: destination === "list" ? "Added" : "Sent", message: `${answer.features.join(", ")} \u2192 ${answer.where}` });
@@ -493,6 +499,7 @@ class CircuitView {
     try {
       await this.#store.request("faithfulness", {}, { policy: "coalesce" });
       this.#frame.clearErrors("Could not measure faithfulness");
+      this.#later("interval");
     } catch (error) {
       this.#frame.error(error, "Could not measure faithfulness");
     } finally {
@@ -512,15 +519,20 @@ class CircuitView {
     this.#faith.textContent = known ? `${stale ? "was " : ""}faithfulness ${number(found.value)}${interval}` : "Measure faithfulness";
     this.#faith.title = known ? `of ${plural(found.nodes, "node")}, on ${plural(found.examples, "example")}; interval by bootstrap over examples` : "How much of the behaviour the shown nodes keep when all others take their mean";
     // Once asked for, it follows what remains.
-    if (stale && can && this.#told) this.#later();
+    if (stale && can && this.#told) this.#later("value");
   }
 
-  #later(): void {
+  /** When the hand rests, measure; when it has rested longer, the interval too. */
+  #later(what: "value" | "interval"): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      void this.#measureFaithfulness();
-    }, REST);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null;
+        if (what === "value") return void this.#measureFaithfulness();
+        this.#store.request("interval").catch((error: unknown) => this.#frame.error(error, "Could not measure faithfulness"));
+      },
+      what === "value" ? REST : 4 * REST,
+    );
   }
 
   // Sliders

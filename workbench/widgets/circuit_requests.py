@@ -1,0 +1,136 @@
+"""What the circuit view answers from the kernel: dashboards, measurements, files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import InputError, unknown
+from workbench.features.refs import FeatureRef
+from workbench.widgets import circuit_ask as ask
+from workbench.widgets import circuit_files as files
+from workbench.widgets.feature_sending import SendingView
+from workbench.widgets.jobs import Job, background
+
+if TYPE_CHECKING:
+    from workbench.circuits.graph import Circuit
+
+__all__ = ["CircuitRequests"]
+
+_MOST_BRIEFS = 64
+
+
+class CircuitRequests(SendingView):
+    """The requests of a circuit view, and what they keep."""
+
+    circuit: Any
+    measurements: Any
+    faithfulness: Any
+    _labels: list[str | None]
+    _briefs: dict[str, dict[str, Any]]
+    _pairs: Any
+    _title: str | None
+    shown: Any
+    to_json: Any
+
+    @background
+    def on_dashboard(self, job: Job, feature: str) -> dict[str, Any]:
+        """Answer with a feature's dashboard in short."""
+        ref = FeatureRef.parse(feature)
+        if feature not in self._briefs:
+            brief = ask.brief(self._need_session("features cannot be looked up"), ref)
+            job.check()
+            while len(self._briefs) >= _MOST_BRIEFS:
+                self._briefs.pop(next(iter(self._briefs)))
+            self._briefs[feature] = brief
+        return self._briefs[feature]
+
+    @background
+    def on_measure(self, job: Job, what: str) -> dict[str, Any]:
+        """Ablate a node or an edge and show what changed in every picture."""
+        self._need_session("nothing can be ablated")
+        found = ask.measured(self.circuit, what)
+        job.apply(lambda: setattr(self, "measurements", {**self.measurements, what: found}))
+        return found
+
+    @background
+    def on_measure_all(self, job: Job) -> dict[str, Any]:
+        """Ablate every node on screen and the strongest edges, and say how well they agree."""
+        self._need_session("nothing can be ablated")
+        circuit, shown = self.circuit, self.shown
+        job.progress(0, None, f"{int(shown.sum())} nodes")
+        found, said = ask.measured_all(circuit, shown)
+        kept = {name: one for name, one in self.measurements.items() if one["changes"]}
+        job.apply(lambda: setattr(self, "measurements", {**found, **kept}))
+        return {"summary": said, "measured": len(found)}
+
+    @background
+    def on_faithfulness(self, job: Job) -> dict[str, Any]:
+        """Measure how much of the behaviour the nodes on screen keep."""
+        session = self._need_session("faithfulness cannot be measured")
+        circuit, shown = self.circuit, self.shown
+        found = ask.faithfulness(session, circuit, shown, self._pairs)
+        job.apply(lambda: setattr(self, "faithfulness", found))
+        return found
+
+    @background
+    def on_interval(self, job: Job) -> dict[str, Any]:
+        """Add an interval to the faithfulness of the nodes on screen."""
+        session = self._need_session("faithfulness cannot be measured")
+        circuit, shown = self.circuit, self.shown
+        job.check()
+        low, high = ask.interval(session, circuit, shown, self._pairs)
+        if self.faithfulness and self.faithfulness["nodes"] == int(shown.sum()):
+            made = {**self.faithfulness, "low": low, "high": high}
+            job.apply(lambda: setattr(self, "faithfulness", made))
+        return {"low": low, "high": high}
+
+    @background
+    def on_group(self, job: Job, by: str, threshold: float = 0.6) -> dict[str, int]:
+        """Group nodes into supernodes."""
+        made = ask.grouped(self.circuit, self._session, self._labels, by, threshold)
+        if not made:
+            what = "share a label" if by == "label" else "have similar decoders"
+            raise InputError(f"no two features at one position {what}")
+        job.apply(lambda: setattr(self, "supernodes", made))
+        return {"supernodes": len(made)}
+
+    @background
+    def on_save(self, job: Job, what: str) -> dict[str, Any]:
+        """Answer with what is shown as a file: ``"circuit"`` or ``"graph"``."""
+        job.check()
+        if what == "circuit":
+            return {"name": "circuit.json", "text": self.to_json()}
+        if what != "graph":
+            raise InputError(unknown("kind of file", what, ("circuit", "graph")))
+        text, lost = files.graph_text(self)
+        return {"name": "graph.json", "text": text, "lost": lost}
+
+    @background
+    def on_open(self, job: Job, text: str, name: str = "file") -> dict[str, int]:
+        """Show a circuit, a saved subgraph or an attribution graph in place of this one."""
+        circuit, state = files.opened(text, name)
+        if self._session is not None:
+            circuit.bound_to(self._session)
+        job.check()
+        job.apply(lambda: self._take(circuit, state))
+        return {"nodes": len(circuit.nodes), "edges": len(circuit.edges)}
+
+    @background
+    def on_export(self, job: Job) -> dict[str, str]:
+        """Answer with the page of `to_html`."""
+        job.check()
+        return {"name": "circuit-view.html", "html": str(self.to_html())}
+
+    def _take(self, circuit: Circuit, state: Mapping[str, Any]) -> None:
+        """Show another circuit in place of this one, with traits that were saved with it."""
+        self._title = None
+        self.circuit = circuit
+        with self.hold_sync():
+            for name, value in state.items():
+                setattr(self, name, value)
+
+    def _need_session(self, what: str) -> Any:
+        if self._session is None:
+            raise InputError(f"this circuit is not bound to a session: {what}")
+        return self._session
