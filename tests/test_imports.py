@@ -45,6 +45,7 @@ TOP: dict[str, set[str] | None] = {
     "cli": None,
     "doctor": None,
     "session": None,
+    "session_html": set(),
 }
 HEAVY = ("torch", "transformer_lens", "sae_lens", "transformers", "pandas", "plotly", "IPython")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -296,41 +295,9 @@ class Session:
         return f"Session({self._model!r}, {len(self._saes)} SAEs)"
 
     def _repr_html_(self) -> str:
-        if self._model is None:
-            return "<p>Session (closed)</p>"
-        model, saes = self.model, self.saes
-        policy = ("BOS once" if model.policy.bos else "no BOS") + (
-            ", chat template" if model.policy.chat else ""
-        )
-        kinds = ", ".join(dict.fromkeys(model.sites[name].kind for name in model.sites))
-        facts = {
-            "model": f"{model.name} · {model.n_params / 1e6:,.1f} M parameters · "
-            f"{model.n_layers} layers · d_model {model.d_model} · {model.d_vocab:,} tokens",
-            "runs": f"{str(model.dtype).removeprefix('torch.')} on {model.device} · "
-            f"context {model.n_ctx:,} tokens · {policy}",
-            "memory": f"model {model.nbytes / 2**20:,.0f} MiB · SAEs "
-            f"{saes.nbytes / 2**20:,.0f} MiB ({len(saes.resident)} of {len(saes)} resident)",
-            "sites": f"{len(model.sites)}: {kinds}",
-            "weights": f"fingerprint {model.fingerprint}",
-        }
-        head = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in facts.items()
-        )
-        if not len(saes):
-            hint = "<p>no SAEs attached; <code>session.attach(...)</code> takes a registry release,"
-            return f"<table>{head}</table>{hint} a directory, or an SAE</p>"
-        columns = ["name", "site", "architecture", "d_sae", "l0", "mib", "resident", "source"]
-        listed = saes.to_pandas()[columns]
-        # A shared notebook should not tell where its author keeps files.
-        listed["source"] = [_short(source) for source in listed["source"]]
-        rows = listed.to_html(
-            index=False, escape=True, na_rep="–", max_rows=60, float_format=lambda x: f"{x:.1f}"
-        )
-        opened = " open" if len(saes) <= 4 else ""
-        summary = f"<summary>{len(saes)} SAEs</summary>"
-        return f"<table>{head}</table><details{opened}>{summary}{rows}</details>"
+        from workbench.session_html import session_html
+
+        return session_html(self)
 
 
 def open(  # noqa: A001 - wb.open is the door to everything
@@ -416,11 +383,6 @@ def open(  # noqa: A001 - wb.open is the door to everything
         else:
             store.attach(where)
     return Session(loaded, store)
-
-
-def _short(source: str) -> str:
-    path = Path(source)
-    return "/".join(path.parts[-2:]) if path.is_absolute() else source
 
 
 def _each(saes: Any) -> list[Any]:
