@@ -1,17 +1,27 @@
 """Pages of a table of a million features, beside the bare DuckDB query for the same rows.
 
-    python benchmarks/browser.py [--features 1000000]
+    python benchmarks/browser.py [--features 1000000] [--view] [--runs 100]
 
 The floor is DuckDB alone: one ORDER BY ... LIMIT ... OFFSET over the same rows in memory, which is
 what a page costs where nothing is kept between pages.
+
+``--view`` measures the feature browser in a real JupyterLab as well, over as many features:
+
+- ``echo``: a bare widget sends a message and its Python side answers: the floor;
+- ``scroll to painted``: from moving the scroll bar to a random place to the second animation frame
+  after its rows are there; each place is a new block of rows;
+- ``sort to painted``: from a click on a head to the frame with the sorted rows, columns in turn.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -48,6 +58,101 @@ def table(features: int, seed: int) -> pd.DataFrame:
     )
 
 
+SETUP = """
+import anywidget
+from browser import browsed
+from workbench.widgets import FeatureBrowserView
+
+class Echo(anywidget.AnyWidget):
+    _esm = '''
+    export default { render({ model, el }) {
+      let done = null;
+      model.on("msg:custom", () => done?.());
+      window.echo = () => new Promise(resolve => { done = resolve; model.send({ n: 1 }); });
+    } };
+    '''
+
+echo = Echo()
+echo.on_msg(lambda widget, content, buffers: widget.send(content))
+echo
+"""
+
+ECHO = """async runs => {
+  const out = [];
+  for (let i = 0; i < runs; i += 1) {
+    const start = performance.now();
+    await window.echo();
+    out.push(performance.now() - start);
+  }
+  return out;
+}"""
+
+SCROLL = """async places => {
+  const frame = () => new Promise(resolve => requestAnimationFrame(resolve));
+  const big = document.querySelector('.wb-browser .wb-big');
+  const out = [];
+  for (const place of places) {
+    const start = performance.now();
+    big.scrollTop = place * (big.scrollHeight - big.clientHeight);
+    await frame();
+    while (document.querySelector('.wb-grid-row[aria-busy]')) await frame();
+    await frame();
+    out.push(performance.now() - start);
+  }
+  return out;
+}"""
+
+SORT = """async runs => {
+  const frame = () => new Promise(resolve => requestAnimationFrame(resolve));
+  const out = [];
+  for (let i = 0; i < runs; i += 1) {
+    const name = ['max', 'mean', 'density'][i % 3];
+    const head = [...document.querySelectorAll('.wb-browser .wb-sort')]
+      .find(one => one.textContent.startsWith(name));
+    const start = performance.now();
+    head.click();
+    const sorted = () => [...document.querySelectorAll('.wb-browser [aria-sort$=ending]')]
+      .some(one => one.textContent.startsWith(name));
+    while (!sorted()) await frame();
+    await frame();
+    out.push(performance.now() - start);
+  }
+  return out;
+}"""
+
+
+def in_a_notebook(features: int, runs: int, seed: int) -> None:
+    """Measure the view in JupyterLab and print."""
+    root = Path(__file__).resolve().parent.parent
+    sys.path[:0] = [str(root), str(root / "tests")]
+    from browser import chromium, lab
+    from playwright.sync_api import sync_playwright
+
+    executable = chromium.find()
+    if executable is None:
+        sys.exit("no Chromium: set WORKBENCH_CHROMIUM or install one")
+    places = np.random.default_rng(seed).random(runs).tolist()
+    show = f"view = FeatureBrowserView(browsed.browser({features // 3}))\nview"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        lab.serving(Path(folder)) as server,
+        sync_playwright() as playwright,
+    ):
+        page = chromium.launch(playwright, executable).new_page(
+            viewport={"width": 1100, "height": 900}
+        )
+        notebook = lab.Notebook(server, page, server.write("rows.ipynb", [SETUP, show, ""]))
+        notebook.run_cell(0)
+        notebook.run_cell(1)
+        page.wait_for_function("document.querySelectorAll('.wb-grid-row .wb-mono').length > 5")
+        page.wait_for_function("window.echo !== undefined")
+        page.evaluate(ECHO, 10)
+        page.evaluate(SCROLL, places[:5])
+        told("echo of a bare widget", np.array(page.evaluate(ECHO, runs)) / 1e3)
+        told("scroll to painted", np.array(page.evaluate(SCROLL, places)) / 1e3)
+        told("sort to painted", np.array(page.evaluate(SORT, 12)) / 1e3)
+
+
 def spent(work: Callable[[], object], repeats: int) -> np.ndarray:
     """Seconds each of `repeats` calls took."""
     took = []
@@ -70,6 +175,8 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=1_000_000)
     parser.add_argument("--pages", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--view", action="store_true", help="also in JupyterLab")
+    parser.add_argument("--runs", type=int, default=100, help="places to scroll to")
     chosen = parser.parse_args()
     frame = table(chosen.features, chosen.seed)
     rng = np.random.default_rng(chosen.seed + 1)
@@ -102,6 +209,8 @@ def main() -> None:
     told("two columns of all rows", spent(lambda: made.values(query, ("density", "max")), 6))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f"peak memory {peak:,.0f} MiB, the made-up table and DuckDB's copy of it included")
+    if chosen.view:
+        in_a_notebook(chosen.features, chosen.runs, chosen.seed)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 // Conditions on features: each a chip that can be taken away, and one line to add some, typed or
 // put together from a menu.
 
-import { div, span } from "../feature/parts";
-import { fill, h } from "../ui/dom";
+import { div, fill, h, span } from "../ui/dom";
 import { plural, printable } from "../ui/format";
 import { short, type NumberColumn, type State } from "./data";
 

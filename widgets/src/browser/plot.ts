@@ -1,9 +1,8 @@
 // Two statistics against each other: points where there are few, a grid of counts where there are
 // many. A rectangle is brushed by pointer or by keyboard.
 
-import { facts } from "../feature/parts";
+import { facts, fill, h } from "../ui/dom";
 import { count, plural, printable } from "../ui/format";
-import { fill, h } from "../ui/dom";
 import { Axis } from "./axis";
 import { figure, short, type Brush, type PlotData } from "./data";
 

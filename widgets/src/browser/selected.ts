@@ -1,7 +1,6 @@
 // What is selected, and where it can go: a list with colour and label, steering, a circuit.
 
-import { quiet, span } from "../feature/parts";
-import { fill, h } from "../ui/dom";
+import { fill, h, quiet, span } from "../ui/dom";
 import { count, plural } from "../ui/format";
 
 export interface SelectedActions {

@@ -1,6 +1,6 @@
 // The table of features: a grid of rows that exist only in sight, sorted by its heads.
 
-import { facts } from "../feature/parts";
+import { facts } from "../ui/dom";
 import { BigRows } from "../ui/bigrows";
 import { fill, h } from "../ui/dom";
 import { count, number, printable } from "../ui/format";
