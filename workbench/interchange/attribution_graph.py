@@ -114,8 +114,12 @@ class AttributionGraph(Circuit):
 
     def nodes_table(self) -> Any:
         """Return one row per node with its label, most influential first."""
+        import pandas as pd
+
         table = self.nodes.to_pandas()
-        table.insert(1, "label", [self.labels.get(name) for name in table["node"]])
+        labels = [self.labels.get(name) for name in table["node"]]
+        # Objects and not pandas' strings: any text can be a label.
+        table.insert(1, "label", pd.Series(labels, index=table.index, dtype=object))
         table["influence"] = self.influence
         table["node_id"] = self.node_ids
         return table.iloc[np.argsort(-np.abs(self.nodes.effect), kind="stable")]

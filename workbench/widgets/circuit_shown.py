@@ -91,10 +91,11 @@ def start_thresholds(circuit: Circuit) -> dict[str, float]:
 
 def table_of(circuit: Circuit, labels: list[str | None], rows: Any) -> pd.DataFrame:
     """Return nodes as a table with their labels, strongest first."""
+    import pandas as pd
+
     table = circuit.nodes.to_pandas()
-    # Kept as objects, so that a missing label is None and not a float.
-    table.insert(1, "label", np.array([*labels, None], object)[:-1])
-    table["label"] = table["label"].astype(object).where(table["label"].notna(), None)
+    # Objects and not pandas' strings: a missing label is None, and any text can be one.
+    table.insert(1, "label", pd.Series(labels, index=table.index, dtype=object))
     sides: Any = getattr(circuit, "sides", None)
     if sides is not None:
         for name, effect in zip(sides.names, sides.effects, strict=True):

@@ -74,9 +74,11 @@ export class Graph {
   weight: Float32Array;
 
   readonly data: Circuit;
+  readonly side: number;
 
   constructor(data: Circuit, side = 0) {
     this.data = data;
+    this.side = side;
     this.n = data.names.length;
     this.m = data.source.data.length;
     data.names.forEach((name, node) => this.byName.set(name, node));

@@ -221,7 +221,7 @@ class CircuitView {
     const data = this.#data;
     if (!data || !this.#main.isConnected) return;
     const side = data.compare ? (this.#store.get<number>("side") ?? 0) : 0;
-    if (!this.#graph || this.#side.value !== String(side)) {
+    if (!this.#graph || this.#graph.side !== side) {
       this.#graph = new Graph(data, side);
       this.#side.value = String(side);
     }
