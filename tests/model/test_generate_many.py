@@ -191,6 +191,25 @@ def test_stop_strings_end_their_rows(tiny_models):
         assert row.completion == whole.completion.split(mark)[0]
 
 
+def test_texts_can_be_kept_from_ending(tiny_models):
+    from workbench.model.generate import end_tokens
+
+    model = tiny_models["llama"]
+    ends = torch.tensor(sorted(end_tokens(model)))
+
+    def end_now(x):
+        # The row of the unembedding that makes the text end at once.
+        return 50 * model.bridge.unembed.W_U[:, ends[0]].expand_as(x)
+
+    options = {"max_new_tokens": 6, "edits": {"final": end_now}}
+    assert all(
+        row.stopped == "eos" and not row.tokens for row in generate_many(model, PROMPTS, **options)
+    )
+    made = generate_many(model, PROMPTS, min_new_tokens=4, **options)
+    assert [len(row.token_ids) for row in made] == [4] * len(PROMPTS)
+    assert {row.stopped for row in made} == {"eos"}
+
+
 def test_results_are_tables_and_files(tiny_models, tmp_path):
     model = tiny_models["llama"]
     made = generate_many(model, PROMPTS, n=2, **SAMPLED)

@@ -94,6 +94,10 @@ CASES = {
         lambda s, n, i: code_move(s, n, i, lambda f: torch.where(f > 0, -25.0, f)),
     ),
     "ablate": ({"what": "ablate"}, lambda s, n, i: code_move(s, n, i, torch.zeros_like)),
+    "approach": (
+        {"what": "approach", "strength": 0.4, "goal": 7.0},
+        lambda s, n, i: code_move(s, n, i, lambda f: 0.6 * f + 0.4 * 7),
+    ),
     "suppress": (
         {"what": "suppress", "table": PosteriorTable(edges=(0.3, 0.8), posterior=(0.1, 0.5, 0.9))},
         lambda s, n, i: code_move(

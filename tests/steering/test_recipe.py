@@ -64,6 +64,7 @@ def every_kind():
         Intervention(target="resid_post.1/3", strength=4, reference=2.0),
         Intervention(target="resid_post.1/4", what="clamp_active", strength=-25, unit="absolute"),
         Intervention(target="resid_post.1/5", what="suppress", table=table),
+        Intervention(target="resid_post.1/5", what="approach", goal=1.25, strength=0.5),
         Intervention(target="resid_post.1/6", what="mask_range", low=0.1, high=0.9, error="drop"),
         Intervention(target=vector.masked(0.2), strength=-0.5, unit="norm", name="anger"),
         Intervention(
@@ -112,7 +113,7 @@ def test_a_recipe_survives_its_file(session, tmp_path):
             lambda d: d["interventions"][0].update(what="ad"),
             "interventions.0: .*did you mean 'add'",
         ),
-        (lambda d: d["interventions"][5]["vector"].update(values=[0.0]), "not zero"),
+        (lambda d: d["interventions"][6]["vector"].update(values=[0.0]), "not zero"),
         (lambda d: d["sampling"].update(temperature=-1), "temperature"),
     ],
 )
@@ -192,6 +193,7 @@ def test_a_transcoder_keeps_its_error(session):
         ({"target": "a/1", "strength": float("nan")}, "finite"),
         ({"target": "a/1", "reference": -1.0}, "above 0"),
         ({"target": "a/1", "what": "suppress"}, "posterior table"),
+        ({"target": "a/1", "what": "approach"}, "a goal goes with"),
         ({"target": "a/1", "what": "mask_range", "low": 2.0, "high": 1.0}, "low ≤ high"),
         ({"target": "a/1", "positions": "evrywhere"}, "positions"),
         ({"target": "a/1", "error": "stopgrad"}, "error term"),

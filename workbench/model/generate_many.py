@@ -35,6 +35,7 @@ def generate_many(
     *,
     n: int = 1,
     max_new_tokens: int = 50,
+    min_new_tokens: int = 0,
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -68,6 +69,8 @@ def generate_many(
         Samples per prompt.
     max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop, policy
         As for `workbench.model.generate.generate`.
+    min_new_tokens
+        The text does not end of itself before so many tokens.
     seed, seeds
         Row r (prompt r // n, sample r % n) is sampled with seed ``seed + r``, or with
         ``seeds[r]``.
@@ -133,6 +136,7 @@ def generate_many(
         stops=[stop] if isinstance(stop, str) else list(stop),
         sampling=sampling,
         most_new=max_new_tokens,
+        fewest_new=min_new_tokens,
         on_token=on_token,
         cancel=cancel,
     )
@@ -206,6 +210,7 @@ class _Job:
     stops: list[str]
     sampling: Sampling
     most_new: int
+    fewest_new: int
     on_token: Callable[[int, str], bool | None] | None
     cancel: Callable[[], bool] | None
     new: dict[int, list[int]] = field(default_factory=dict)
@@ -249,8 +254,14 @@ class _Job:
                 return
             logits = batch.logits.cpu()
             seen = [self.start[row // self.n] + self.new[row] for row in here]
+            allowed = logits
+            early = [len(self.new[row]) < self.fewest_new for row in here]
+            if any(early) and ends:
+                allowed = logits.clone()
+                columns = torch.tensor(sorted(ends))
+                allowed[torch.tensor(early).nonzero(), columns] = -torch.inf
             picked = pick_tokens(
-                logits, seen, self.sampling, [generators[row] for row in here], chain
+                allowed, seen, self.sampling, [generators[row] for row in here], chain
             )
             scores = logits.gather(1, picked[:, None])[:, 0] - logits.logsumexp(-1)
             going = torch.tensor(

@@ -173,6 +173,8 @@ def _edited(slot: Slot, f: Float[Tensor, "row pos"], step: RowStep) -> Float[Ten
         return torch.where(f > 0, amount.expand_as(f), f)
     if item.what == "ablate":
         return torch.zeros_like(f)
+    if item.what == "approach" and item.goal is not None:
+        return f + amount * (item.goal - f)
     if item.what == "suppress" and item.table is not None:
         edges = torch.tensor(item.table.edges, device=f.device, dtype=f.dtype)
         posterior = torch.tensor(item.table.posterior, device=f.device, dtype=f.dtype)

@@ -216,7 +216,7 @@ def _slots(
 
 def _kind(item: Intervention) -> Any:
     norm = item.unit == "norm"
-    places = (item.positions, item.error, item.table, item.low, item.high)
+    places = (item.positions, item.error, item.table, item.goal, item.low, item.high)
     return (item.target, item.what, norm, *places)
 
 

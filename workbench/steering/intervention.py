@@ -22,6 +22,7 @@ What: TypeAlias = Literal[
     "ablate",
     "project_out",
     "projection_cap",
+    "approach",
     "suppress",
     "mask_range",
 ]
@@ -29,7 +30,7 @@ Unit: TypeAlias = Literal["absolute", "max", "norm"]
 
 _ALLOWED: dict[type, tuple[str, ...]] = {
     Feature: get_args(What),
-    Vector: ("add", "scale", "clamp", "clamp_active", "project_out", "projection_cap"),
+    Vector: ("add", "scale", "clamp", "clamp_active", "approach", "project_out", "projection_cap"),
     Dimensions: ("add", "scale", "clamp", "ablate"),
     Head: ("scale", "ablate"),
 }
@@ -87,6 +88,7 @@ class Intervention:
     ``ablate``           f ← 0; dimensions and heads ← 0
     ``project_out``      x − (x·r̂)r̂
     ``projection_cap``   x·r̂ ← min(x·r̂, s)
+    ``approach``         f ← f + s·(goal − f)
     ``suppress``         f ← f·(1 − s·P(concept | f)), at most 1 taken away
     ``mask_range``       f ← 0 where low ≤ f ≤ high
     ===================  =========================================================================
@@ -120,6 +122,8 @@ class Intervention:
         What happens to the SAE's error term at those tokens.
     table
         For ``suppress``.
+    goal
+        For ``approach``.
     low, high
         For ``mask_range``.
     name
@@ -141,6 +145,7 @@ class Intervention:
     positions: Positions = field(default_factory=Positions)
     error: Literal["keep", "drop"] = "keep"
     table: PosteriorTable | None = None
+    goal: float | None = None
     low: float | None = None
     high: float | None = None
     name: str = ""
@@ -181,7 +186,7 @@ class Intervention:
             )
 
     def _check_numbers(self) -> None:
-        numbers = (self.strength, self.reference, self.low, self.high)
+        numbers = (self.strength, self.reference, self.goal, self.low, self.high)
         if any(number is not None and not math.isfinite(number) for number in numbers):
             raise InputError(f"{self.label}: strengths must be finite, got {numbers}")
         if self.reference is not None and self.reference <= 0:
@@ -196,6 +201,8 @@ class Intervention:
             raise InputError(
                 f"{self.label}: a posterior table goes with 'suppress', and only there"
             )
+        if (self.what == "approach") != (self.goal is not None):
+            raise InputError(f"{self.label}: a goal goes with 'approach', and only there")
         if self.what == "mask_range" and (
             self.low is None or self.high is None or self.low > self.high
         ):

@@ -86,6 +86,7 @@ class _InterventionFile(_File):
     positions: Literal["all", "prompt", "generated", "last", "from_last"] | _PositionsFile = "all"
     error: Literal["keep", "drop"] = "keep"
     table: _TableFile | None = None
+    goal: float | None = None
     low: float | None = None
     high: float | None = None
     name: _Name = ""
