@@ -356,12 +356,16 @@ class FeatureBrowserView(BrowserState):
         from workbench.features.index import FeatureIndex
 
         job.check()
+        if self.browser.partial:
+            raise InputError(
+                "the index is still being built; its files are checked when it is done"
+            )
         try:
             again = FeatureIndex(self.browser.index_path, session=self._session, verify=True)
         except LoadError as error:
             return {"same": False, "detail": str(error)}
         weights = "" if self._session is None else ", of the weights in this session"
-        same = again.n_counted == self.browser.n_counted or self.browser.partial
+        same = again.n_counted == self.browser.n_counted
         words = f"every file of the index is what was written{weights}"
         return {"same": same, "detail": words if same else "the index has been made anew since"}
 

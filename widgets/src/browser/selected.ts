@@ -29,7 +29,7 @@ export class Selected {
   readonly #label = h("input", { type: "text", "aria-label": "Label for all", placeholder: "label for all (optional)", maxlength: 200 });
   readonly #colour = h("select", { "aria-label": "Colour of the list" });
   readonly #names: HTMLDataListElement;
-  readonly #form: HTMLFormElement;
+  readonly #form: HTMLElement;
   #open = false;
   #last: [number, number, boolean, boolean] = [0, 0, false, false];
 
@@ -39,27 +39,25 @@ export class Selected {
     this.#name.setAttribute("list", this.#names.id);
     this.#name.value = "selected";
     for (const [value, words] of COLOURS) this.#colour.append(h("option", { value }, words));
+    const add = (): void => {
+      if (!this.#name.value.trim()) return this.#name.focus();
+      this.#actions.add(this.#name.value.trim(), this.#colour.value, this.#label.value);
+      this.#toggle(false);
+    };
+    const onkeydown = (event: KeyboardEvent): void => {
+      if (event.key === "Escape") this.#toggle(false);
+      else if (event.key !== "Enter" || !(event.target as Element).matches("input")) return;
+      else add();
+      event.stopPropagation();
+    };
     this.#form = h(
-      "form",
-      {
-        class: "wb-filter-form",
-        onsubmit: (event: Event) => {
-          event.preventDefault();
-          if (!this.#name.value.trim()) return this.#name.focus();
-          this.#actions.add(this.#name.value.trim(), this.#colour.value, this.#label.value);
-          this.#toggle(false);
-        },
-        onkeydown: (event: KeyboardEvent) => {
-          if (event.key !== "Escape") return;
-          event.stopPropagation();
-          this.#toggle(false);
-        },
-      },
+      "span",
+      { class: "wb-filter-form", onkeydown },
       this.#name,
       this.#names,
       this.#colour,
       this.#label,
-      h("button", { type: "submit" }, "Add"),
+      h("button", { type: "button", onclick: add }, "Add"),
       quiet("Cancel", () => this.#toggle(false)),
     );
   }

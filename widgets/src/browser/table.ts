@@ -11,6 +11,8 @@ const MOST = 372;
 
 export interface TableState {
   known: Known;
+  /** Whether other rows begin at the first; the same ones stay where they are. */
+  top: boolean;
   columns: readonly NumberColumn[];
   orderBy: string;
   descending: boolean;
@@ -68,9 +70,9 @@ export class FeatureTable {
     return this.#big.inSight;
   }
 
-  /** Show the rows of an answer; another answer begins at its first row. */
+  /** Show the rows of an answer. */
   show(state: TableState): void {
-    const other = this.#state?.known !== state.known;
+    const other = this.#state?.known !== state.known && state.top;
     this.#state = state;
     if (other) this.#active = this.#anchor = 0;
     const characters = state.widest;

@@ -36,6 +36,8 @@ class BrowserView {
   /** Rows a page holds of its own, where there is no kernel to ask. */
   #kept: Row[] = [];
   #plotted: PlotData | null = null;
+  #top = true;
+  #asks = 0;
   #said = "";
   #asking: string | null = null;
   #drop: (() => void) | null = null;
@@ -181,6 +183,8 @@ class BrowserView {
   }
 
   #take(answer: Answer): void {
+    // A label that changed elsewhere must not throw the reader back to the top.
+    this.#top = !this.#answer || !sameQuestion(this.#answer.state, this.#snapshot ? this.#state : answer.state);
     this.#answer = answer;
     const state = this.#state;
     if (this.#snapshot) {
@@ -202,11 +206,13 @@ class BrowserView {
     if (!this.#told) return;
     if (this.#snapshot) this.#take(this.#told.table);
     else if (this.#live) {
+      const asked = (this.#asks += 1);
       this.#table.busy(true);
       await this.#try("Could not list these features", async () => {
         this.#take(await this.#slowly<Answer>(this.#state.search ? "Searching" : "Sorting", "table"));
-        this.#said = "";
+        if (this.#top) this.#said = "";
       });
+      if (asked !== this.#asks) return; // a newer question is under way
       this.#table.busy(false);
     }
     this.#draw();
@@ -329,6 +335,7 @@ class BrowserView {
     const longest = Math.max(...told.saes.map((name) => name.length)) + 1 + String(Math.ceil(told.features / Math.max(1, told.saes.length))).length;
     this.#table.show({
       known: this.#known,
+      top: this.#top,
       columns: state.columns.map((name) => told.numbers.find((one) => one.name === name) ?? { name, title: name }),
       orderBy: answer.order_by,
       descending: state.descending,
