@@ -10,17 +10,19 @@ if TYPE_CHECKING:
     from workbench.widgets.browser import FeatureBrowserView as FeatureBrowserView
     from workbench.widgets.circuit import CircuitView as CircuitView
     from workbench.widgets.feature import FeatureView as FeatureView
+    from workbench.widgets.judge import JudgeView as JudgeView
     from workbench.widgets.prompt import PromptView as PromptView
 
 _PLACES = {
     "CircuitView": "workbench.widgets.circuit",
     "FeatureBrowserView": "workbench.widgets.browser",
     "FeatureView": "workbench.widgets.feature",
+    "JudgeView": "workbench.widgets.judge",
     "PromptView": "workbench.widgets.prompt",
     "View": "workbench.widgets.base",
 }
 
-__all__ = ["CircuitView", "FeatureBrowserView", "FeatureView", "PromptView", "View"]
+__all__ = ["CircuitView", "FeatureBrowserView", "FeatureView", "JudgeView", "PromptView", "View"]
 
 
 def __getattr__(name: str) -> Any:
