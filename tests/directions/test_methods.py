@@ -155,6 +155,11 @@ def test_a_labelled_feature_is_taken_by_label(toy_session):
     named = dataclasses.replace(data, labels=lambda ref: labels.get(ref.index))
     named = dataclasses.replace(named, label="expects plural")
     assert LabelledFeature().fit(named).feature == FeatureRef("resid_post.0", 9)
+    # Labels that are merely alike are not taken for the concept, unless that is asked for.
+    alike = dataclasses.replace(named, label="expect plural")
+    with pytest.raises(UnavailableError, match="the nearest label is 'Expects plural'"):
+        LabelledFeature().fit(alike)
+    assert LabelledFeature(similarity=90).fit(alike).feature.index == 9
     other = dataclasses.replace(named, label="weather")
     with pytest.raises(UnavailableError, match="labelled 'weather'"):
         LabelledFeature().fit(other)

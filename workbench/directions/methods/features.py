@@ -21,20 +21,21 @@ __all__ = ["LabelledFeature", "SelectedFeature"]
 class LabelledFeature(Method):
     """SAE: the feature that is labelled with the concept.
 
-    The concept set's own feature where it names one; else the feature whose label is most like the
-    concept's (rapidfuzz token-set similarity). Among equal labels the feature with the better AUROC
-    on the training texts is taken.
+    The concept set's own feature where it names one; else the feature with the concept's label,
+    case, punctuation and the order of words aside. Among features of the same label the one with
+    the better AUROC on the training texts is taken.
 
     Parameters
     ----------
     similarity
-        Least similarity of labels, 0 to 100.
+        Least similarity of labels (rapidfuzz token-sort ratio), 0 to 100. Below 100 the label most
+        like the concept's is taken, which may be its opposite: "informal" is much like "formal".
     """
 
     name: ClassVar[str] = "sae"
     title: ClassVar[str] = "SAE"
 
-    similarity: float = 90.0
+    similarity: float = 100.0
 
     def fit(self, data: ConceptData) -> Found:
         """Return the labelled feature."""
@@ -89,9 +90,7 @@ def _labelled(data: ConceptData) -> Iterator[tuple[FeatureRef, str]]:
 def _likeness(label: str, wanted: str) -> float:
     from rapidfuzz import fuzz, utils
 
-    if label.casefold() == wanted.casefold():
-        return 101.0  # above any likeness of different words
-    return float(fuzz.token_set_ratio(label, wanted, processor=utils.default_process))
+    return float(fuzz.token_sort_ratio(label, wanted, processor=utils.default_process))
 
 
 def _best_of(data: ConceptData, refs: list[FeatureRef]) -> FeatureRef:
