@@ -28,6 +28,21 @@ page = saved.read_text(encoding="utf-8")
 assert "Marsh" in page and "https://" not in page.replace("https://www.w3.org", "")
 assert s.closed
 """,
+    "04_directions": """
+assert (detection.loc[["diff_mean", "linear_probe", "sae", "sae_a"], "auroc"] > 0.95).all()
+assert detection.loc["bag_of_words", "auroc"] < 0.75
+assert "unknown to the tokenizer" in detection.loc["prompt", "note"]
+verdict = ends.groupby("text")["score"].last()
+assert verdict[0] > verdict[1] + 1, verdict
+assert "sentiment.positive" in nearest["label"].tolist()
+assert pushed.loc[0, "blame, pushed to praise"] <= 0.2
+assert pushed.loc[1, "blame, pushed to praise"] >= 0.8, pushed
+assert pushed.loc[1, "praise, pushed to blame"] <= 0.2, pushed
+assert (pushed["blame, pushed at random"] <= 0.2).all(), pushed
+assert best.set_index("kind").loc["features", "f1"] >= 0.9, best
+assert len(chosen) == 2
+assert abs(again.cosine(direction) - 1) < 1e-6
+""",
 }
 
 
