@@ -47,9 +47,23 @@ function halfOf(graph: Graph, shown: Shown, supernodes: readonly Supernode[], it
 /**
  * Lay the shown items out to fill about `width` × `height`. Each token and site have a cell; within
  * one, nodes stand by falling magnitude and wrap. Summed over positions there is one wide cell per
- * site, in which negative effects stand left and positive ones right.
+ * site, in which negative effects stand left and positive ones right. Of a few ways to wrap, the one
+ * that fits at the largest scale is taken.
  */
 export function layout(graph: Graph, shown: Shown, supernodes: readonly Supernode[], width: number, height: number): Layout {
+  const positions = new Set([...graph.data.tokens.keys(), ...graph.data.position.data]).size;
+  const share = Math.max(120, width / Math.max(1, positions) - COLUMN_GAP);
+  let [best, largest] = [place(graph, shown, supernodes, width, height, share), 0];
+  for (const factor of [1, 1.6, 2.6, 4, 7]) {
+    const found = factor === 1 ? best : place(graph, shown, supernodes, width, height, share * factor);
+    const scale = Math.min(width / found.width, height / found.height);
+    if (scale > 1.02 * largest) [best, largest] = [found, scale];
+    if (scale >= 1) break;
+  }
+  return best;
+}
+
+function place(graph: Graph, shown: Shown, supernodes: readonly Supernode[], width: number, height: number, share: number): Layout {
   const count = shown.node.length;
   const half = Float32Array.from(shown.node, (_, item) => halfOf(graph, shown, supernodes, item));
   const position = (item: number): number => graph.data.position.data[shown.node[item]!]!;
@@ -60,23 +74,22 @@ export function layout(graph: Graph, shown: Shown, supernodes: readonly Supernod
   // Every token keeps its column, also where nothing of it is left: the text stays readable.
   const columns = used([...graph.data.tokens.keys(), ...items.map(position)]);
   const cells = new Map<number, number[]>();
-  const place = (item: number): number => rows.indexOf(site(item)) * columns.length + columns.indexOf(position(item));
+  const rowOf = new Map(rows.map((at, row) => [at, row]));
+  const columnOf = new Map(columns.map((at, column) => [at, column]));
   for (const item of items) {
-    const key = place(item);
+    const key = rowOf.get(site(item))! * columns.length + columnOf.get(position(item))!;
     const cell = cells.get(key);
     if (cell) cell.push(item);
     else cells.set(key, [item]);
   }
   const widest = (cell: number[]): number => Math.max(...cell.map((item) => 2 * half[item]! + 4));
   const total = (cell: number[]): number => cell.reduce((sum, item) => sum + 2 * half[item]! + 4, 0);
-  const share = Math.max(120, width / Math.max(1, columns.length) - COLUMN_GAP);
   const columnWidth = columns.map((at, column) => {
     const token = graph.data.tokens[at];
     let need = token === undefined ? 0 : Math.min(LONGEST, token.length) * LETTER + 8;
     for (let row = 0; row < rows.length; row += 1) {
       const cell = cells.get(row * columns.length + column);
-      // Large cells may be about as wide as two shares before they wrap into lines.
-      if (cell) need = Math.max(need, widest(cell), Math.min(total(cell), cell.length > 60 ? 2 * share : share));
+      if (cell) need = Math.max(need, widest(cell), Math.min(total(cell), share));
     }
     return Math.max(ITEM, need);
   });
