@@ -165,7 +165,7 @@ def test_features_are_found_brushed_opened_and_kept(notebook, page, picture):
     page.wait_for_function(
         "[...document.querySelectorAll('.wb-browser')].every(e => e.textContent.includes('mice'))"
     )
-    page.locator(".wb-below").nth(0).get_by_role("button", name="Close").click()
+    first.get_by_role("button", name="Close").click()
     notebook.wait_in_kernel("view.feature == ''")
 
     for theme in ("Dark", "Light"):

@@ -210,7 +210,7 @@ def test_points_where_few_and_counts_where_many():
     assert few.counts.size == 0
     many = plot(table, BrowseQuery(), "density", "max")
     assert many.x.log
-    assert not plot(table, BrowseQuery(), "density", "max", scale="linear").x.log
+    assert not plot(table, BrowseQuery(), "density", "max", linear=True).x.log
     assert many.shown == len(alive) == many.counts.sum()
     assert many.left_out == len(frame) - len(alive) > 0
     # Brute force: the cell of each feature from the axes' own ends.

@@ -7,7 +7,7 @@ number of them, of a size that does not grow.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -91,7 +91,7 @@ def plot(
     y: str,
     *,
     most: int = MOST_POINTS,
-    scale: Literal["auto", "linear"] = "auto",
+    linear: bool = False,
 ) -> Plot:
     """Lay the features of a query out by two columns of numbers.
 
@@ -105,8 +105,9 @@ def plot(
         Columns.
     most
         Most points; more features are counted on a grid.
-    scale
-        ``"auto"``: logarithmic where values are above zero and spread over a factor of 50.
+    linear
+        Keep both axes linear; otherwise one is logarithmic where values are above zero and spread
+        over a factor of 50.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def plot(
     if most < 0:
         raise InputError(f"most must be at least 0, got {most}")
     rows, (across, up) = table.values(query, (x, y))
-    axes = tuple(_axis(column, values, scale=scale) for column, values in ((x, across), (y, up)))
+    axes = tuple(_axis(column, values, linear=linear) for column, values in ((x, across), (y, up)))
     places = np.stack([axis.places(v) for axis, v in zip(axes, (across, up), strict=True)], -1)
     here = np.isfinite(places).all(-1)
     shown = int(here.sum())
@@ -143,11 +144,11 @@ def plot(
     )
 
 
-def _axis(column: str, values: Float[np.ndarray, " n"], *, scale: str) -> Axis:
+def _axis(column: str, values: Float[np.ndarray, " n"], *, linear: bool) -> Axis:
     finite = values[np.isfinite(values)]
     positive = finite[finite > 0]
     log = False
-    if scale == "auto" and len(positive) and not (finite < 0).any():
+    if not linear and len(positive) and not (finite < 0).any():
         low, high = np.quantile(positive, [0.01, 0.99])
         log = bool(high > _WIDE * low)
     used = positive if log else finite

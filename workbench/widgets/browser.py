@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import traitlets
@@ -104,7 +104,7 @@ class FeatureBrowserView(BrowserState):
     @property
     def dashboard(self) -> FeatureView | None:
         """The view of the feature that is open."""
-        return cast("FeatureView | None", self._dashboard)
+        return self._dashboard
 
     def refresh(self) -> None:
         """Show labels, lists and, while an index is being built, statistics as they are now."""

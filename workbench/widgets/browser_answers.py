@@ -167,8 +167,7 @@ class Answers:
             if {x, y} & set(MAP):
                 self.browser.add_map(progress)
             query = self._query(question, question.where, progress)
-            scale = "linear" if {x, y} & set(MAP) else "auto"
-            return plot(self.table, query, x, y, scale=scale)
+            return plot(self.table, query, x, y, linear=bool({x, y} & set(MAP)))
 
     def _follow(self, revision: int) -> None:
         """Take the labels as they are now, where they have changed."""

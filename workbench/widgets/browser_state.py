@@ -42,7 +42,7 @@ class BrowserState(SendingView):
 
     search = traitlets.Unicode("").tag(sync=True)
     kind = traitlets.Enum(tuple(KINDS), "label").tag(sync=True)
-    where = traitlets.List().tag(sync=True)
+    where: traitlets.List[Any] = traitlets.List().tag(sync=True)
     order_by = traitlets.Unicode("").tag(sync=True)
     descending = traitlets.Bool(True).tag(sync=True)
     columns = traitlets.List(traitlets.Unicode(), ["density", "max", "mean"]).tag(sync=True)

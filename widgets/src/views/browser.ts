@@ -30,6 +30,11 @@ class BrowserView {
   readonly #about: AboutView;
   readonly #undo: (() => void)[] = [];
   readonly #below = h("div", { class: "wb-below" });
+  readonly #openWords = span("");
+  readonly #openLine = div("wb-open-line wb-muted", this.#openWords, quiet("Close", () => {
+    this.#set({ feature: "" });
+    this.#table.focus();
+  }));
   #told: About | null = null;
   #answer: Answer | null = null;
   #known = new Known(0);
@@ -302,7 +307,7 @@ class BrowserView {
           this.#live && quiet("Refresh", () => void this.#try("Could not refresh", () => this.#slowly("Refreshing", "refresh"))),
         ),
       div("wb-browse-tools", this.#filters.element, span("wb-grow"), h("label", { class: "wb-muted" }, this.#plotShown, " plot"), this.#columns),
-      div("wb-browse", this.#plotBox, div("wb-browse-table", this.#table.element, this.#none, this.#means, this.#selected.element)),
+      div("wb-browse", this.#plotBox, div("wb-browse-table", this.#table.element, this.#none, this.#means, this.#selected.element, this.#openLine)),
     );
   }
 
@@ -346,6 +351,8 @@ class BrowserView {
       open: state.feature,
       sortable: this.#snapshot || live,
     });
+    this.#openLine.hidden = !state.feature;
+    this.#openWords.textContent = `${state.feature} is open below`;
     this.#none.hidden = answer.count > 0;
     this.#means.textContent = this.#searchWords(answer);
     this.#means.hidden = answer.hits === null;
@@ -443,12 +450,7 @@ class BrowserView {
     if (!reference || !this.#context || this.#shown === reference) return;
     this.#shown = reference;
     this.#drop?.();
-    const place = h("div", {});
-    const close = quiet("Close", () => {
-      this.#set({ feature: "" });
-      this.#table.focus();
-    });
-    fill(this.#below, div("wb-below-bar", close), place);
+    const place = this.#below;
     const context = this.#context;
     const shown = await this.#try("Could not show the dashboard", async () => {
       this.#drop = await embed(context, reference, place);
