@@ -26,7 +26,7 @@ from torch import Tensor
 
 from workbench.circuits.budget import MemoryBudget, Meter
 from workbench.circuits.effects import SiteEffects, site_effects, split_ends
-from workbench.circuits.runs import Acts, Runs
+from workbench.circuits.runs import Acts, Prefix, Runs
 from workbench.circuits.units import NodeSite
 from workbench.model.sites import Site
 
@@ -141,8 +141,11 @@ def node_effects(
     patch_value = nothing if patch_outputs is None else runs.metric(patch_outputs).detach()
     meter.step("clean and patch runs")
     found = []
+    prefix = None if settings.method == "attrib" else runs.prefix(rows)
     for site in sites:
-        work = _SiteWork(runs, site, rows, clean, patch_acts, value.detach(), settings, budget)
+        work = _SiteWork(
+            runs, site, rows, clean, patch_acts, value.detach(), settings, budget, prefix
+        )
         found.append(work.effects(slopes[site.written.name]))
         meter.step(f"nodes at {site.name}")
     return ChunkEffects(rows=rows, sites=tuple(found), clean=value.detach(), patch=patch_value)
@@ -185,8 +188,10 @@ class _SiteWork:
         value: Float[Tensor, " row"],
         settings: NodeSettings,
         budget: MemoryBudget,
+        prefix: Prefix | None,
     ) -> None:
         self.runs, self.site, self.rows, self.clean = runs, site, rows, clean
+        self.prefix = prefix
         self.value, self.settings, self.budget = value, settings, budget
         self.shape = clean[site.written.name].shape
         self.dtype = clean[site.written.name].dtype
@@ -268,7 +273,9 @@ class _SiteWork:
 
     def _metric(self, values: Tensor, number: Tensor) -> Tensor:
         rows = self.rows[number.cpu()]
-        _, metric = self.runs.from_site(self.site.written, values, rows, self.clean, self.rows)
+        _, metric = self.runs.from_site(
+            self.site.written, values, rows, self.clean, self.rows, prefix=self.prefix
+        )
         return metric
 
     def _measure(self, values: Tensor, rows: Tensor) -> Tensor:

@@ -9,19 +9,17 @@ token each; examples that do not fit are left out, counted by reason, and listed
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Int
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from workbench.errors import InputError, LoadError, TokenError
+from workbench.circuits.pair_sources import FIELDS, read_fields, read_items
+from workbench.errors import InputError, TokenError
 from workbench.model.tokens import Tokens
 from workbench.results import storable
 
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from workbench.model.tokens import TokenPolicy
 
 __all__ = ["DroppedPair", "PromptPair", "PromptPairs", "load_pairs"]
-
-_FIELDS = ("clean_prefix", "patch_prefix", "clean_answer", "patch_answer", "case")
-_MOST_BYTES = 2**30
 
 
 @storable
@@ -179,7 +174,7 @@ class PromptPairs(Sequence[PromptPair]):
         """Return one row per example, with its token length."""
         import pandas as pd
 
-        table = pd.DataFrame([pair.to_dict() for pair in self.pairs], columns=list(_FIELDS))
+        table = pd.DataFrame([pair.to_dict() for pair in self.pairs], columns=list(FIELDS))
         table["tokens"] = self.lengths.tolist()
         return table
 
@@ -190,17 +185,6 @@ class PromptPairs(Sequence[PromptPair]):
 
     def _repr_html_(self) -> str:
         return str(self.to_pandas().to_html(escape=True, max_rows=20))
-
-
-class _Row(BaseModel):
-    """One example as files and tables give it."""
-
-    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
-    clean_prefix: str
-    patch_prefix: str | None = None
-    clean_answer: str | None = None
-    patch_answer: str | None = None
-    case: str | None = None
 
 
 def load_pairs(
@@ -250,7 +234,7 @@ def load_pairs(
     """
     if isinstance(source, PromptPairs):
         return source.unpaired() if paired is False else source
-    examples = [_example(item, row) for row, item in enumerate(_items(source))]
+    examples = [_example(item, row) for row, item in enumerate(read_items(source))]
     if not examples:
         raise InputError("no examples given; expected at least one")
     with_patch = [pair.patch_prefix is not None for pair in examples]
@@ -371,89 +355,5 @@ def _take(tokens: Tokens, rows: list[int]) -> Tokens:
     )
 
 
-def _items(source: Any) -> list[Any]:
-    import pandas as pd
-
-    if isinstance(source, pd.DataFrame):
-        missing = [name for name in ("clean_prefix",) if name not in source.columns]
-        if missing:
-            raise InputError(
-                f"the table has columns {list(source.columns)}, expected clean_prefix and, for "
-                "pairs, patch_prefix, clean_answer, patch_answer"
-            )
-        return list(source.astype(object).where(source.notna(), None).to_dict("records"))
-    if isinstance(source, Path) or (isinstance(source, str) and _names_a_file(source)):
-        return _read_file(Path(source).expanduser())
-    if isinstance(source, str):
-        return [source]
-    if isinstance(source, tuple) and source and all(isinstance(part, str) for part in source):
-        return [source]
-    try:
-        return list(source)
-    except TypeError as error:
-        raise InputError(
-            f"got {type(source).__name__} for pairs, expected a file, a DataFrame or a list"
-        ) from error
-
-
-def _names_a_file(text: str) -> bool:
-    return text.endswith((".json", ".jsonl")) and "\n" not in text
-
-
-def _read_file(path: Path) -> list[Any]:
-    if not path.is_file():
-        raise LoadError(f"no file {str(path)!r}")
-    if path.stat().st_size > _MOST_BYTES:
-        raise LoadError(f"{path.name} is {path.stat().st_size:,} bytes, at most {_MOST_BYTES:,}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise LoadError(f"{path.name} is not UTF-8 text ({error})") from error
-    if text.lstrip()[:1] == "[":
-        try:
-            return list(json.loads(text))
-        except ValueError as error:
-            raise LoadError(f"{path.name} is not JSON ({error})") from error
-    items = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            items.append(json.loads(line))
-        except ValueError as error:
-            raise LoadError(f"{path.name} line {number} is not JSON ({error})") from error
-    return items
-
-
 def _example(item: Any, row: int) -> PromptPair:
-    if isinstance(item, PromptPair):
-        return item
-    if isinstance(item, str):
-        return PromptPair(clean_prefix=item)
-    data = _fields(item, row)
-    try:
-        found = _Row.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"example {row}: {name!r} {first['msg'].lower()}; it has {sorted(map(str, data))}"
-        ) from error
-    return PromptPair(**{**found.model_dump(), "case": found.case or ""})
-
-
-def _fields(item: Any, row: int) -> dict[str, Any]:
-    if isinstance(item, Mapping):
-        return dict(item)
-    if dataclasses.is_dataclass(item) and not isinstance(item, type):
-        return {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
-    if isinstance(item, tuple | list):
-        if len(item) in (4, 5):
-            return dict(zip(_FIELDS, item, strict=False))
-        if len(item) == 2:
-            return {"clean_prefix": item[0], "clean_answer": item[1]}
-        raise InputError(
-            f"example {row} has {len(item)} parts, expected (clean, patch, clean_answer, "
-            "patch_answer) or (prompt, answer)"
-        )
-    raise InputError(f"example {row} is {type(item).__name__}, expected a mapping or a tuple")
+    return item if isinstance(item, PromptPair) else PromptPair(**read_fields(item, row))

@@ -1,158 +1,28 @@
-"""Running the model for circuits: whole runs, and runs that begin at a site.
-
-Node effects at one site only depend on the part of the network above it. So a run that puts other
-values at a site skips the blocks below (they hand their input on unchanged, and the residual stream
-is put in at the site's block), and computes the logits of the answers only where that is all the
-metric reads. Whether a model's blocks can be skipped, and whether the logits follow from the last
-norm by the unembedding alone, is not assumed: both are compared with a whole run first, and left
-alone where they differ.
-"""
+"""Running the model for circuits: whole runs, and runs that begin at a site."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.circuits.metrics import Metric, Outputs
-from workbench.circuits.pairs import PromptPairs
-from workbench.errors import SiteError
+from workbench.circuits.metrics import Outputs
+from workbench.circuits.shortcuts import Acts, Prefix, Shortcuts, keep_only
 from workbench.model.network import StopPass
 from workbench.model.passes import Edit
 
 if TYPE_CHECKING:
-    from workbench.model.model import Model
     from workbench.model.sites import Site
     from workbench.model.tokens import Tokens
 
-__all__ = ["Acts", "Runs"]
-
-Acts: TypeAlias = Mapping[str, Float[Tensor, "row pos d"]]
-Engine: TypeAlias = Literal["plain", "bridge"]
+__all__ = ["Acts", "Prefix", "Runs"]
 
 
-class Runs:
-    """Runs of one model on the same examples with the same metric.
-
-    Parameters
-    ----------
-    model
-        The model.
-    pairs
-        The examples.
-    metric
-        The metric.
-    sites
-        Sites that will be read or replaced; they decide the engine.
-    """
-
-    def __init__(
-        self, model: Model, pairs: PromptPairs, metric: Metric, sites: Sequence[Site]
-    ) -> None:
-        self.model, self.pairs, self.metric = model, pairs, metric
-        self.metric_sites = [model.sites.resolve(name) for name in metric.sites]
-        hooks = [site.hook for site in (*sites, *self.metric_sites)]
-        self.engine: Engine = model.network.engine_for(hooks)
-        answers = metric.tokens(pairs)
-        self._answers = None if answers is None else answers.to(model.device)
-        self._final = self._site("final")
-        self.direct_head = False
-        """Whether logits follow from the last norm by the unembedding alone."""
-        self._blocks: list[Any] = []
-        self.additive = False
-        """Whether a block's output is its input plus both sublayers' outputs."""
-        self._look()
-
-    def _site(self, name: str) -> Site | None:
-        """Return the site of a name, if there is one and the engine in use serves it."""
-        if name not in self.model.sites:
-            return None
-        site = self.model.sites.resolve(name)
-        plain = self.engine == "plain"
-        return None if plain and site.hook not in self.model.network.plain_hooks else site
-
-    # -- what the model allows ----------------------------------------------------------------
-
-    def _look(self) -> None:
-        """Compare shortcuts with whole runs on the first example, and keep those that are equal."""
-        layers = range(self.model.n_layers)
-        names = [f"{kind}.{n}" for n in layers for kind in ("resid_pre", "attn_out", "mlp_out")]
-        names += [f"resid_post.{layer}" for layer in layers]
-        found = [site for name in names if (site := self._site(name)) is not None]
-        ids = self.pairs.clean.ids[:1, : int(self.pairs.lengths[0])].to(self.model.device)
-        with torch.no_grad():
-            acts: dict[str, Tensor] = {}
-            points = {site.hook: _keep(acts, site.name) for site in found}
-            if self._final is not None:
-                points[self._final.hook] = _keep(acts, "final")
-            logits = self._forward(ids, points)
-            if logits is None:
-                raise SiteError("the model gave no logits")
-            if self._final is not None:
-                near = self._unembed(acts["final"][:, -1])
-                self.direct_head = near is not None and _close(near, logits[:, -1])
-            parts = [
-                [acts.get(f"{kind}.{n}") for kind in ("resid_pre", "attn_out", "mlp_out")]
-                for n in layers
-            ]
-            self.additive = all(
-                pre is not None
-                and attn is not None
-                and mlp is not None
-                and f"resid_post.{n}" in acts
-                and _close(pre + attn + mlp, acts[f"resid_post.{n}"])
-                for n, (pre, attn, mlp) in enumerate(parts)
-            )
-            self._look_at_blocks(ids, acts, logits)
-
-    def _look_at_blocks(self, ids: Tensor, acts: Acts, logits: Tensor) -> None:
-        count = self.model.n_layers
-        modules = [self.model.network.plain_module(f"blocks.{n}") for n in range(count)]
-        served = all(f"resid_post.{n}" in acts for n in range(count))
-        if self.engine != "plain" or not served or any(module is None for module in modules):
-            return
-        kept = list(self._blocks)
-        self._blocks = modules
-        for through in {0, count // 2, count - 1}:
-            site = self.model.sites.resolve(f"resid_post.{through}")
-            value = acts[site.name]
-            try:
-                with self._skipping(through + 1):
-                    again = self._forward(ids, {site.hook: lambda _, value=value: value})
-            except (TypeError, AttributeError, RuntimeError, ValueError, IndexError):
-                # A block that is called in a way this cannot stand in for: whole runs then.
-                again = None
-            if again is None or not _close(again, logits):
-                self._blocks = kept
-                return
-
-    @contextlib.contextmanager
-    def _skipping(self, count: int) -> Iterator[None]:
-        """Let the first `count` blocks hand on their input."""
-        changed = self._blocks[:count]
-        try:
-            for block in changed:
-                # An instance attribute stands before the class's method; hooks still run.
-                block.forward = _hand_on
-            yield
-        finally:
-            for block in changed:
-                block.__dict__.pop("forward", None)
-
-    def _forward(self, ids: Int[Tensor, "row pos"], points: Mapping[str, Edit]) -> Tensor | None:
-        with self.model.lock, self.model.network.hooked(points, self.engine):
-            ran = self.model.network.forward(ids, engine=self.engine)
-        return None if ran is None else ran.logits
-
-    def _unembed(self, final: Tensor) -> Tensor | None:
-        head = self.model.network.plain.get_output_embeddings()  # type: ignore[operator]
-        return None if head is None else head(final)
-
-    # -- runs ---------------------------------------------------------------------------------
+class Runs(Shortcuts):
+    """Runs of one model on the same examples with the same metric; see `Shortcuts`."""
 
     def width(self, rows: Int[Tensor, " row"]) -> int:
         """Return the number of positions the longest of these examples has."""
@@ -168,6 +38,9 @@ class Runs:
         skip: int = 0,
         metric: bool = True,
         width: int | None = None,
+        cache: Any = None,
+        start: int = 0,
+        narrow: bool = False,
     ) -> tuple[dict[str, Tensor], Outputs]:
         """Run examples, one row each, with whatever gradient mode is on.
 
@@ -187,6 +60,10 @@ class Runs:
             Whether to compute what the metric needs.
         width
             Positions to run; those of the longest of the examples by default.
+        cache, start
+            Keys and values of the positions before `start`, which are then left out.
+        narrow
+            Let the last block compute only the last real position.
 
         Returns
         -------
@@ -197,8 +74,10 @@ class Runs:
         """
         tokens = self._tokens(patch)
         width = width or self.width(rows)
-        ids = tokens.ids[rows, :width].to(self.model.device)
-        last = (self.pairs.lengths[rows] - 1).to(self.model.device)
+        ids = tokens.ids[rows, start:width].to(self.model.device)
+        last = (self.pairs.lengths[rows] - 1 - start).to(self.model.device)
+        if narrow:
+            edits = {**{hook: keep_only(last) for hook in self._narrow}, **(edits or {})}
         acts: dict[str, Tensor] = {}
         metric_sites = self.metric_sites if metric else []
         wanted = [*capture, *metric_sites]
@@ -209,7 +88,7 @@ class Runs:
         points = _points(wanted, dict(edits or {}), acts, stop=not whole)
         # The lock is taken out here too: nothing else may run while blocks are skipped.
         with self.model.lock, self._skipping(skip):
-            logits = self._forward(ids, points)
+            logits = self._forward(ids, points, cache)
         lines = torch.arange(len(rows), device=self.model.device)
         answers = scores = None
         if direct and self._final is not None:
@@ -220,8 +99,8 @@ class Runs:
                 answers, scores = scores.gather(1, self._answers[rows]), None
         outputs = Outputs(
             rows=rows,
-            mask=tokens.mask[rows, :width],
-            special=tokens.special[rows, :width],
+            mask=tokens.mask[rows, start:width],
+            special=tokens.special[rows, start:width],
             answers=answers,
             logits=scores,
             acts={site.name: acts[site.name] for site in metric_sites},
@@ -254,6 +133,7 @@ class Runs:
         chunk: Int[Tensor, " example"],
         *,
         capture: Sequence[Site] = (),
+        prefix: Prefix | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Run on from a site that holds other values, everything before it clean.
 
@@ -270,7 +150,10 @@ class Runs:
         chunk
             The examples `clean` is of, in ascending order.
         capture
-            Sites above to keep.
+            Sites above to keep; from the end of `prefix` on.
+        prefix
+            What `Runs.prefix` gave for `chunk`: leaves these positions out, where `values` must be
+            clean.
 
         Returns
         -------
@@ -282,17 +165,27 @@ class Runs:
         place, skip, stream = self._start(site)
         edits: dict[str, Edit] = {}
         at = torch.searchsorted(chunk, rows)
+        start = 0 if prefix is None else prefix.length
+        put = values[:, start:]
         if place is site:
-            edits[site.hook] = lambda _: values
+            edits[site.hook] = lambda _: put
         elif place is not None:
             # The sublayer's output is only ever added to the stream, so it can be added there.
-            moved = clean[place.name][at] + (values - clean[site.name][at])
+            moved = clean[place.name][at, start:] + (put - clean[site.name][at, start:])
             edits[place.hook] = lambda _: moved
         if stream is not None:
-            below = clean[stream.name][at]
+            below = clean[stream.name][at, start:]
             edits[stream.hook] = lambda _: below
         acts, outputs = self.run(
-            rows, edits=edits, skip=skip, capture=capture, width=values.shape[1]
+            rows,
+            edits=edits,
+            skip=skip,
+            capture=capture,
+            width=values.shape[1],
+            cache=None if prefix is None else self._rows_of(prefix, at),
+            start=start,
+            narrow=not (capture or self.metric_sites)
+            and (place is not site or site.layer != self.model.n_layers - 1),
         )
         return acts, self.metric(outputs)
 
@@ -323,17 +216,6 @@ class Runs:
         return self.model.n_layers - skip
 
 
-def _hand_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG001
-    return hidden_states
-
-
-def _keep(acts: dict[str, Tensor], name: str) -> Edit:
-    def hook(value: Tensor) -> None:
-        acts[name] = value
-
-    return hook
-
-
 def _points(
     wanted: Sequence[Site], edits: dict[str, Edit], acts: dict[str, Tensor], *, stop: bool
 ) -> dict[str, Edit]:
@@ -358,11 +240,3 @@ def _points(
         return hook
 
     return {hook: at(hook) for hook in (*names, *(h for h in edits if h not in names))}
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    scale = b.float().abs().mean().clamp_min(1e-6)
-    tolerance = 1e-4 if b.dtype in (torch.float32, torch.float64) else 3e-2
-    return a.shape == b.shape and bool(
-        (a.float() - b.float()).abs().max() <= tolerance * scale * 10
-    )
