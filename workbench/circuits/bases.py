@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workbench.saes.sae import Sae
     from workbench.saes.store import SaeStore
 
-__all__ = ["Basis", "HeadBasis", "NeuronBasis", "SaeBasis", "make_bases"]
+__all__ = ["Basis", "HeadBasis", "NeuronBasis", "SaeBasis", "TokenBasis", "make_bases"]
 
 Replace = Callable[[Tensor, Tensor], "tuple[Tensor, Tensor | None]"]
 """Gets f [batch, pos, n, ...] and ε [batch, pos, d]; returns their replacements (None: keep ε)."""
@@ -153,8 +153,30 @@ class HeadBasis(Basis):
         return change
 
 
+class TokenBasis(Basis):
+    """The embedding as a whole: one part per position."""
+
+    kind = "token"
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site.name, site, site, 1)
+
+    def split(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Return the embedding [batch, pos, 1, d] and zero."""
+        return y.float()[:, :, None], torch.zeros((), device=y.device)
+
+    def moved(self, change: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002
+        """Return the change itself."""
+        return change
+
+
 def make_bases(
-    model: Model, saes: SaeStore, nodes: Nodes, sites: Iterable[str] | None = None
+    model: Model,
+    saes: SaeStore,
+    nodes: Nodes,
+    sites: Iterable[str] | None = None,
+    *,
+    tokens: bool = False,
 ) -> dict[str, Basis]:
     """Make the bases a circuit lives in, in order of computation.
 
@@ -167,6 +189,8 @@ def make_bases(
     sites
         Names of all SAEs and sites the circuit was looked for at, those without a node included;
         None: those in the nodes' table.
+    tokens
+        Make a basis of whole tokens too, where the circuit has such nodes.
 
     Returns
     -------
@@ -187,6 +211,8 @@ def make_bases(
     found: dict[str, Basis] = {}
     for name in names:
         kind = kinds.get(name, "")
+        if kind == "token" and tokens:
+            found[name] = TokenBasis(model.sites.resolve(name))
         if kind in ("output", "token"):
             continue
         if kind in ("", "feature", "error") and name in saes:
