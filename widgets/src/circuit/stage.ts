@@ -18,6 +18,7 @@ export interface StageActions {
 const LEFT = 92; // for the names of sites
 const FOOT = 22; // for the tokens
 const STEP = 1.25;
+const NOTHING: Marks = { focus: -1, hover: -1, picked: new Set(), named: new Set(), found: new Set(), measured: new Map(), hulls: [], drag: null };
 
 export class Stage {
   readonly element = h("div", { class: "wb-stage" });
@@ -37,7 +38,7 @@ export class Stage {
   #untouched = true;
   #asked = 0;
   #moving = 0;
-  #marks: Marks = { focus: -1, hover: -1, picked: new Set(), named: new Set(), found: new Set(), measured: new Map(), hulls: [], drag: null };
+  #marks = NOTHING;
   #drag: { x: number; y: number; camera: Camera; box: boolean; moved: boolean; item: number } | null = null;
   readonly #undo: (() => void)[] = [];
 
@@ -87,6 +88,8 @@ export class Stage {
 
   show(scene: Scene): void {
     this.#scene = scene;
+    // Items are numbered anew.
+    this.#marks = { ...NOTHING, drag: this.#marks.drag };
     this.#painter.show(scene);
     if (this.#untouched) this.#camera = fit(scene.layout.width, scene.layout.height, this.#inset());
     this.draw();

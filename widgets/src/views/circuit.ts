@@ -229,6 +229,7 @@ class CircuitView {
     const filter = this.#filter();
     const supernodes = this.#supernodes();
     const shown = show(graph, filter, supernodes);
+    this.#hover = -1;
     this.#scene = new Scene(graph, shown, supernodes, layout(graph, shown, supernodes, ...this.#stage.room));
     this.#stage.show(this.#scene);
     this.#search.value = this.#store.get<string>("query") ?? "";
