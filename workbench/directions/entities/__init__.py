@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from workbench.directions.entities.entity_study import EntityStudy
     from workbench.directions.entities.matching import Rule, matches
     from workbench.directions.entities.orthogonal import orthogonalised
-    from workbench.directions.entities.prompts import EntityPrompt, PromptStyle
+    from workbench.directions.entities.prompts import EntityPrompt
     from workbench.directions.entities.pushes import Push
     from workbench.directions.entities.reading import RecognitionReading
     from workbench.directions.entities.records import Entity, bundled, entity_list, write_entities
     from workbench.directions.entities.run import study
     from workbench.directions.entities.steering import Condition, answer, steer
     from workbench.directions.entities.steering_results import EntitySteering, SteeredAnswer
+    from workbench.directions.entities.styles import PromptStyle
     from workbench.directions.entities.uncertain import UncertaintyStudy, uncertainty
 
 _HOMES = {
@@ -37,7 +38,7 @@ _HOMES = {
     "EntityStudy": "entity_study",
     "Knowledge": "answers",
     "KnowledgeCheck": "check",
-    "PromptStyle": "prompts",
+    "PromptStyle": "styles",
     "Push": "pushes",
     "RecognitionReading": "reading",
     "Rule": "matching",

@@ -15,13 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from workbench.directions.entities.cache import AnswerCache, prompt_key
 from workbench.directions.entities.matching import RULES, Rule, matches, rule_for
-from workbench.directions.entities.prompts import (
-    EntityPrompt,
-    PromptStyle,
-    question_prompt,
-    tokenise,
-)
+from workbench.directions.entities.prompts import EntityPrompt, question_prompt, tokenise
 from workbench.directions.entities.records import Entity
+from workbench.directions.entities.styles import PromptStyle
 from workbench.errors import InputError, WorkbenchError
 from workbench.model.generate_many import generate_many
 from workbench.results import storable

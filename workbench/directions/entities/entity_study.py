@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from workbench.directions.detection import auroc, auroc_interval
 from workbench.directions.direction import Direction
 from workbench.directions.entities.answers import Asking, Knowledge
 from workbench.directions.entities.baselines import Baseline
-from workbench.directions.entities.prompts import (
-    EntityPrompt,
-    PromptStyle,
-    attributes_by_type,
-    question_prompt,
-)
+from workbench.directions.entities.prompts import EntityPrompt, question_prompt
 from workbench.directions.entities.scoring import EntityCodes
 from workbench.directions.entities.separation import Ranked, Rates, Side, rank_features, rates
 from workbench.directions.entities.steering_results import EntitySteering
+from workbench.directions.entities.styles import PromptStyle, attributes_by_type
 from workbench.errors import InputError, unknown
 from workbench.features.refs import FeatureRef, FeatureSet
 from workbench.results import Result
@@ -179,7 +174,7 @@ class EntityStudy(Result):
 
     @functools.cached_property
     def _train(self) -> dict[str, Rates]:
-        return self.rates("train")
+        return self.rates()
 
     def ranked(self, side: Side, k: int = TOP, *, layer: int | str | None = "any") -> list[Ranked]:
         """Rank features by their separation on training entities, the worst type counting.
@@ -278,34 +273,13 @@ class EntityStudy(Result):
             Per type: ``type``, ``auroc``, its 95% interval ``low``, ``high``, and ``known`` and
             ``unknown``, the numbers of entities.
         """
-        import pandas as pd
+        from workbench.directions.entities.tables import auroc_table
 
-        values, rows = self.activations(feature), []
-        for kind in self.types:
-            mine, other = (
-                self.where(label, split, kind)
-                for label in (("unknown", "known") if side == "unknown" else ("known", "unknown"))
-            )
-            both = mine | other
-            area = auroc(values[both], mine[both])
-            low, high = auroc_interval(area, int(mine.sum()), int(other.sum()))
-            known, not_known = (mine, other) if side == "known" else (other, mine)
-            rows.append((kind, area, low, high, int(known.sum()), int(not_known.sum())))
-        return pd.DataFrame(rows, columns=["type", "auroc", "low", "high", "known", "unknown"])
+        return auroc_table(self, feature, side, split)
 
     def direction(self, feature: str | FeatureRef, session: Any = None) -> Direction:
-        """Return a feature's decoder row as a `Direction`, calibrated on the scored entities.
-
-        Parameters
-        ----------
-        feature
-            Which one.
-        session
-            Where the SAE is; the session the study is bound to where None.
-        """
-        home = self.require_session(session)
-        ref = FeatureRef.parse(feature)
-        return Direction.from_feature(home, ref)
+        """Return a feature's decoder row as a `Direction`, from the session given or bound."""
+        return Direction.from_feature(self.require_session(session), feature)
 
     def require_session(self, session: Any = None) -> Any:
         """Return the session given or bound, or say that one is needed.
@@ -328,7 +302,7 @@ class EntityStudy(Result):
     # -- tables -------------------------------------------------------------------------------
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the top features of both sides; see `workbench.directions.entities.tables`."""
+        """Return the top features of both sides; see `tables.feature_table`."""
         from workbench.directions.entities.tables import feature_table
 
         return feature_table(self)

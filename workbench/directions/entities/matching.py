@@ -1,12 +1,13 @@
 """Does an answer state an attribute's true value? The matching rules of Ferrando et al. (2024).
 
-Names match by token-set similarity above 90; birth years within 5, movie years within 2, song
-years exactly; populations within 10%; coordinates within 1 degree.
+Names match by token-set similarity above 90, accents apart; birth years within 5, movie years
+within 2, song years exactly; populations within 10%; coordinates within 1 degree.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -140,9 +141,18 @@ def _match(answer: str, value: str, rule: Rule) -> bool:
 def _same_name(answer: str, value: str) -> bool:
     from rapidfuzz import fuzz, utils
 
-    # Every word of the value in the answer gives 100, whatever else the answer says.
-    score: float = fuzz.token_set_ratio(answer, value, processor=utils.default_process)
+    # Every word of the value in the answer gives 100, whatever else the answer says (and every
+    # word of the answer in the value, as the published rule has it).
+    score: float = fuzz.token_set_ratio(
+        _bare(answer), _bare(value), processor=utils.default_process
+    )
     return score > SIMILARITY
+
+
+def _bare(text: str) -> str:
+    """Drop accents, which answers often leave out."""
+    parts = unicodedata.normalize("NFKD", text)
+    return "".join(part for part in parts if not unicodedata.combining(part))
 
 
 def _years(text: str) -> list[int]:

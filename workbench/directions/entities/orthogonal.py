@@ -107,7 +107,7 @@ def writing_modules(model: Model) -> dict[str, nn.Module]:
         raise SiteError("the token embedding of this architecture cannot be found")
     for layer in range(model.n_layers):
         for name, component in (("attn", "attn.o"), ("mlp", "mlp.out")):
-            module = model.network.plain_module(f"blocks.{layer}.{component}")
+            module = _plain_writer(model, f"blocks.{layer}.{component}")
             if module is None or getattr(module, "weight", None) is None:
                 raise SiteError(
                     f"blocks.{layer}.{component} has no single weight matrix in this architecture: "
@@ -115,6 +115,24 @@ def writing_modules(model: Model) -> dict[str, nn.Module]:
                 )
             found[f"{name}.{layer}"] = module
     return found
+
+
+def _plain_writer(model: Model, component: str) -> nn.Module | None:
+    """Find the plain module a bridge component stands for, by its place or by its tensor."""
+    found = model.network.plain_module(component)
+    if found is not None:
+        return found
+    try:
+        wrapped = model.bridge.get_submodule(component)
+    except AttributeError:
+        return None
+    # Bridges of some architectures rename the module (GPT-2's c_proj); the tensor is the same.
+    places = {p.data_ptr() for n, p in wrapped.named_parameters() if n.endswith("weight")}
+    for module in model.network.plain.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.data_ptr() in places:
+            return module
+    return None
 
 
 def _basis(
@@ -178,7 +196,10 @@ def _tied(model: Model) -> bool:
 
 def _embeddings(model: Model) -> list[nn.Module]:
     """List the embedding modules of both engines."""
-    parts = [model.network.plain_module("embed"), model.bridge.get_submodule("embed")]
+    bridge = model.bridge.get_submodule("embed")
+    # Inside the bridge's wrapper, so that its own hook sees the projected value.
+    inner = getattr(bridge, "original_component", None)
+    parts = [model.network.plain_module("embed"), bridge if inner is None else inner]
     return [part for part in parts if part is not None]
 
 
@@ -196,13 +217,15 @@ def _check(model: Model, basis: Tensor) -> None:
         f"{kind}.{layer}" for layer in range(model.n_layers) for kind in ("attn_out", "mlp_out")
     ]
     sites = [name for name in ("embed", "pos_embed", *names) if name in model.sites]
-    ran = model.run(probe, capture=sites)
-    for site in sites:
-        written = ran[site].double().cpu()
-        if written.shape[-1] != model.d_model:
-            continue
-        share = (written @ basis.T).norm() / written.norm().clamp_min(1e-12)
-        if float(share) > _LEFT:
+    # Both engines, because one of them may hold a copy of a matrix.
+    for ran in (model.run(probe, capture=sites), model.run(probe, capture=sites, engine="bridge")):
+        for site in sites:
+            written = ran[site].double().cpu()
+            if written.shape[-1] != model.d_model:
+                continue
+            share = (written @ basis.T).norm() / written.norm().clamp_min(1e-12)
+            if float(share) <= _LEFT:
+                continue
             raise SiteError(
                 f"{site} still writes {float(share):.1%} of its norm along the direction: this "
                 "architecture changes what its matrices write (a norm after them?)"

@@ -14,15 +14,10 @@ from workbench.directions.entities.answers import Asking, Knowledge, Progress, a
 from workbench.directions.entities.baselines import measure_baselines
 from workbench.directions.entities.entity_study import EntityStudy
 from workbench.directions.entities.matching import RULES, Rule
-from workbench.directions.entities.prompts import (
-    PromptStyle,
-    attributes_by_type,
-    question_prompt,
-    style_of,
-    tokenise,
-)
+from workbench.directions.entities.prompts import question_prompt, tokenise
 from workbench.directions.entities.records import Entity, EntitySource, bundled, entity_list
 from workbench.directions.entities.scoring import choose_saes, general_density, read_entities
+from workbench.directions.entities.styles import PromptStyle, attributes_by_type, style_of
 from workbench.errors import InputError
 
 if TYPE_CHECKING:

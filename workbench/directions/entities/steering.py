@@ -18,9 +18,10 @@ import numpy as np
 
 from workbench.directions.entities.answers import Progress, StoppedError
 from workbench.directions.entities.matching import matches, rule_for
-from workbench.directions.entities.prompts import EntityPrompt, PromptStyle, tokenise
+from workbench.directions.entities.prompts import EntityPrompt, tokenise
 from workbench.directions.entities.pushes import Push, row_edits
 from workbench.directions.entities.steering_results import EntitySteering, SteeredAnswer
+from workbench.directions.entities.styles import PromptStyle
 from workbench.errors import InputError
 from workbench.features.refs import FeatureRef
 from workbench.model.generate_many import generate_many

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from workbench.directions.detection import auroc, auroc_interval
 from workbench.directions.entities.separation import Side
 from workbench.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from workbench.directions.entities.entity_study import EntityStudy
+    from workbench.features.refs import FeatureRef
 
 __all__ = [
     "answer_table",
+    "auroc_table",
     "entity_table",
     "feature_table",
     "layer_table",
@@ -186,6 +189,22 @@ def method_table(study: EntityStudy) -> pd.DataFrame:
         ]
     columns = ["method", "site", "layer", "feature", "type", "auroc", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def auroc_table(
+    study: EntityStudy, feature: str | FeatureRef, side: Side, split: str
+) -> pd.DataFrame:
+    """Measure one feature; see `EntityStudy.auroc`."""
+    values, rows = study.activations(feature), []
+    other_side: Side = "known" if side == "unknown" else "unknown"
+    for kind in study.types:
+        mine, other = study.where(side, split, kind), study.where(other_side, split, kind)
+        both = mine | other
+        area = auroc(values[both], mine[both])
+        low, high = auroc_interval(area, int(mine.sum()), int(other.sum()))
+        known, not_known = (mine, other) if side == "known" else (other, mine)
+        rows.append((kind, area, low, high, int(known.sum()), int(not_known.sum())))
+    return pd.DataFrame(rows, columns=["type", "auroc", "low", "high", "known", "unknown"])
 
 
 def scatter_table(study: EntityStudy, sae: str, split: str) -> pd.DataFrame:

@@ -18,9 +18,10 @@ from scipy import sparse
 
 from workbench.directions.detection import auroc, auroc_interval
 from workbench.directions.entities.matching import matches, rule_for
-from workbench.directions.entities.prompts import EntityPrompt, PromptStyle, PromptTokens, tokenise
+from workbench.directions.entities.prompts import EntityPrompt, PromptTokens, tokenise
 from workbench.directions.entities.records import Entity
 from workbench.directions.entities.scoring import EntityCodes, choose_saes, read_entities
+from workbench.directions.entities.styles import PromptStyle
 from workbench.errors import InputError
 from workbench.features.refs import FeatureRef, FeatureSet
 from workbench.model.generate_many import generate_many
