@@ -9,6 +9,8 @@ import torch
 import workbench as wb
 from workbench.errors import InputError
 from workbench.features import page
+from workbench.features.recheck import recheck
+from workbench.interchange import neuronpedia
 
 SAE = "resid_post.1"
 WORDS = checkpoints.WORDS
@@ -96,6 +98,21 @@ def test_groups_name_their_ranges_and_stay_inside(session):
     quantiles = [group for group in shown.groups if group.kind == "quantile"]
     assert sum(group.total for group in quantiles) == pytest.approx(shown.fires, abs=5)
     assert quantiles[0].name.startswith("quantile 0.80–1.00")
+
+
+def test_a_page_cut_to_what_is_known_survives_an_export(session, tmp_path):
+    shown = session.feature(f"{SAE}/5")
+    known = shown.known()
+    values = [np.isnan(c.values) for group in shown.groups for c in group.contexts]
+    assert np.concatenate(values).any()
+    for before, after in zip(shown.groups, known.groups, strict=True):
+        for whole, cut in zip(before.contexts, after.contexts, strict=True):
+            assert not np.isnan(cut.values).any()
+            assert (cut.value, cut.tokens[cut.peak]) == (whole.value, whole.tokens[whole.peak])
+            assert cut.start + cut.peak == whole.start + whole.peak
+    neuronpedia.write([known], tmp_path)
+    (again,) = neuronpedia.read(tmp_path)
+    assert recheck(session, again.dashboard, feature=shown.feature).firing.sum() > 0
 
 
 def test_a_range_is_sampled(session):

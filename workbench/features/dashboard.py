@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -60,6 +61,21 @@ class Context:
     def value(self) -> float:
         """Activation at the token the context is for."""
         return float(self.values[self.peak])
+
+
+def _known(context: Context) -> Context:
+    """Cut a context to the stretch of known activations around the token it is for."""
+    gaps = np.flatnonzero(np.isnan(context.values))
+    first = int(gaps[gaps < context.peak].max(initial=-1)) + 1
+    stop = int(gaps[gaps > context.peak].min(initial=len(context.values)))
+    return Context(
+        document=context.document,
+        start=context.start + first,
+        peak=context.peak - first,
+        tokens=context.tokens[first:stop],
+        token_ids=context.token_ids[first:stop],
+        values=context.values[first:stop],
+    )
 
 
 @storable
@@ -290,6 +306,19 @@ class Dashboard(Result):
     def density(self) -> float:
         """Fraction of counted tokens on which the feature fires."""
         return self.fires / self.counted_tokens if self.counted_tokens else float("nan")
+
+    def known(self) -> Dashboard:
+        """Return the page with its contexts cut to the tokens whose activations are known.
+
+        What an index does not keep (activations far from a context's own token, and at special
+        tokens) is NaN, which other tools' files cannot hold.
+        """
+        groups = (
+            dataclasses.replace(group, contexts=tuple(map(_known, group.contexts)))
+            for group in self.groups
+        )
+        made = dataclasses.replace(self, groups=tuple(groups))
+        return made if self.session is None else made.bound_to(self.session)
 
     @property
     def strongest(self) -> Context | None:
