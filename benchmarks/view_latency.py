@@ -25,7 +25,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+# In the place of this folder, whose browser.py is another module.
+sys.path[:1] = [str(ROOT), str(ROOT / "tests")]
 
 from browser import chromium, lab  # noqa: E402
 from playwright.sync_api import sync_playwright  # noqa: E402
