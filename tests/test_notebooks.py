@@ -28,6 +28,17 @@ page = saved.read_text(encoding="utf-8")
 assert "Marsh" in page and "https://" not in page.replace("https://www.w3.org", "")
 assert s.closed
 """,
+    "02_features": """
+assert index.n_documents == 500
+assert abs(parts.contributions.sum() + parts.bias - parts.pre_activation) < 1e-3
+assert parts.to_pandas()["token"].iloc[0].strip() == "Elena"
+assert all(len(hits.features) for hits in found.values())
+assert list(s.lists["rivers"]) == list(found["tokens"].features)
+assert scores["description"].str.len().gt(0).all()
+assert np.mean(hits) > 2 * share
+assert all(one.agreement > 0.99 for one in checks)
+assert s.closed
+""",
     "04_directions": """
 assert (detection.loc[["diff_mean", "linear_probe", "sae", "sae_a"], "auroc"] > 0.95).all()
 assert detection.loc["bag_of_words", "auroc"] < 0.75
