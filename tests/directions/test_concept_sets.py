@@ -67,6 +67,14 @@ def test_plain_layout_binary_and_classes(tmp_path):
     [only] = read_concepts(path)
     assert (only.positives, only.negatives) == (("a",), ("b",))
     assert dict(only.dropped) == {"no text": 1, "no label": 1}
+    lines = tmp_path / "texts.jsonl"
+    lines.write_text('{"text": "a", "label": "positive"}\n{"text": "b", "label": "negative"}\n')
+    [same] = read_concepts(lines)
+    assert (same.positives, same.negatives) == (("a",), ("b",))
+    from datasets import Dataset
+
+    split = Dataset.from_dict({"text": ["a", "b"], "label": [True, False]})
+    assert read_concepts(split)[0].positives == ("a",)
     classes = pd.DataFrame({"input": ["a", "b", "c"], "output_concept": ["x", "y", "x"]})
     first, second = read_concepts(classes)
     assert (first.name, first.positives, first.negatives) == ("x", ("a", "c"), ("b",))
@@ -86,7 +94,7 @@ def test_unusable_files_are_refused(tmp_path):
         read_concepts(AXBENCH, concepts=["term about gold"])
     other = tmp_path / "x.txt"
     other.write_text("x")
-    with pytest.raises(LoadError, match=r"\.parquet or \.csv"):
+    with pytest.raises(LoadError, match=r"\.parquet, \.csv or \.jsonl"):
         read_concepts(other)
 
 

@@ -24,7 +24,7 @@ from workbench.directions.methods import (
     choose_methods,
 )
 from workbench.directions.methods.linear import first_component
-from workbench.directions.methods.trained import _edited_loss, next_token_loss
+from workbench.directions.methods.trained import Batch, edited_loss, next_token_loss, response_mask
 from workbench.errors import InputError
 from workbench.features.refs import FeatureRef
 
@@ -217,18 +217,20 @@ def test_the_steering_vector_lowers_the_loss_of_positives(toy_session):
     found = SteeringVector(epochs=20, batch_size=4, learning_rate=0.05).fit(data)
     vector = found.direction.to_torch() * found.direction.norm
     tokens = toy_session.tokens(PLURAL)
-    plain = _edited_loss(data, tokens, lambda x, here: x).item()
-    steered = _edited_loss(data, tokens, lambda x, here: x + here[..., None] * vector).item()
+    batch = Batch(tokens, tokens.mask & ~tokens.special)
+    plain = edited_loss(data, batch, lambda x, here: x).item()
+    steered = edited_loss(data, batch, lambda x, here: x + here[..., None] * vector).item()
     assert steered < plain - 0.05
 
 
 def test_the_gradient_of_the_edited_loss_is_right(toy_session):
     data = words(toy_session, used="all")
     tokens = toy_session.tokens(PLURAL)
+    batch = Batch(tokens, tokens.mask & ~tokens.special)
     vector = torch.zeros(16, requires_grad=True)
 
     def loss(v):
-        return _edited_loss(data, tokens, lambda x, here: x + here[..., None] * v)
+        return edited_loss(data, batch, lambda x, here: x + here[..., None] * v)
 
     [gradient] = torch.autograd.grad(loss(vector), [vector])
     for dimension in (0, 5, 11):
@@ -236,6 +238,33 @@ def test_the_gradient_of_the_edited_loss_is_right(toy_session):
         step[dimension] = 1e-2
         measured = (loss(step).item() - loss(-step).item()) / 2e-2
         assert float(gradient[dimension]) == pytest.approx(measured, abs=2e-4)
+
+
+def test_the_loss_of_a_conversation_is_its_answers(demo_session):
+    question = {"role": "user", "content": "which club does Elena Marsh play for ?"}
+    chat = [question, {"role": "assistant", "content": "She plays for."}]
+    texts = [chat, [question], [*chat, question]]
+    tokens = demo_session.tokens(texts)
+    acts = TextActs(
+        tokens=tokens,
+        texts=tuple(texts),
+        used="all",
+        starts=np.zeros(4, dtype=int),
+        acts={},
+        codes={},
+    )
+    data = dataclasses.replace(
+        numbers(demo_session, np.zeros((2, 16)), np.array([True, False])), acts=acts
+    )
+    marked = response_mask(data)
+    strings = [
+        [text for text, on in zip(row, marks, strict=False) if on]
+        for row, marks in zip(tokens.strings, marked.tolist(), strict=True)
+    ]
+    assert "".join(strings[0]).replace(" ", "") == "Sheplaysfor."
+    assert "club" in strings[1]
+    # One that ends with the user's message has no last answer: all own tokens count.
+    assert strings[2].count("club") == 2
 
 
 def test_the_edit_of_rank_one_reft_by_hand():

@@ -1,6 +1,6 @@
 """Texts with and without a concept, and the file layouts they come in.
 
-Two layouts are read, as Parquet or CSV:
+Two layouts are read, as Parquet, CSV or JSON lines:
 
 - AxBench (Wu et al. 2025): ``input``, ``output``, ``output_concept``, ``category`` and, in most of
   its files, ``concept_id``. A concept's positives are its rows of category ``positive``; negatives
@@ -131,7 +131,8 @@ def read_concepts(
     Parameters
     ----------
     source
-        A ``.parquet`` or ``.csv`` file, or a DataFrame, in one of the layouts above.
+        A ``.parquet``, ``.csv`` or ``.jsonl`` file, a DataFrame, or a split of the ``datasets``
+        library, in one of the layouts above.
     test
         The same for test texts (AxBench's ``latent_eval_data.parquet``). Without it nothing is
         held out here.
@@ -306,14 +307,20 @@ def _table(source: Any) -> pd.DataFrame:
 
     if isinstance(source, pd.DataFrame):
         return source
+    if hasattr(source, "to_pandas"):  # a split of the datasets library
+        return pd.DataFrame(source.to_pandas())
     path = Path(source).expanduser()
     if not path.is_file():
         raise LoadError(f"no file {path.name!r}")
     if path.stat().st_size > _MOST_BYTES:
         raise LoadError(f"{path.name} has {path.stat().st_size:,} bytes, at most {_MOST_BYTES:,}")
-    readers: dict[str, Any] = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
+    readers: dict[str, Any] = {
+        ".parquet": pd.read_parquet,
+        ".csv": pd.read_csv,
+        ".jsonl": lambda file: pd.read_json(file, lines=True),
+    }
     if path.suffix not in readers:
-        raise LoadError(f"{path.name}: expected .parquet or .csv")
+        raise LoadError(f"{path.name}: expected .parquet, .csv or .jsonl")
     try:
         table: pd.DataFrame = readers[path.suffix](path)
     except (ValueError, OSError) as error:  # pandas and pyarrow raise kinds of both

@@ -1,8 +1,9 @@
 """Directions trained through the model: a supervised steering vector and rank-1 ReFT.
 
 Wu et al. 2025 (AxBench, arXiv:2501.17148, section 3). Both put their edit at every own token of a
-text and are trained on the language-model loss of that text under the edit. Where the paper has an
-instruction and a response, the loss runs over the response; here over all own tokens but the first.
+text and are trained on the language-model loss under the edit. The loss of a conversation that ends
+with the assistant's message runs over that message, as in the paper; that of a plain text, which
+has no instruction before it, over all own tokens but the first.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class SteeringVector(Method):
         rows = np.flatnonzero(data.positive)
         optimiser = torch.optim.AdamW([vector], lr=self.learning_rate, weight_decay=0.0)
         for step, batch, total in _batches(data, rows, self.epochs, self.batch_size):
-            loss = _edited_loss(data, batch, lambda x, here: x + here[..., None] * vector)
+            loss = edited_loss(data, batch, lambda x, here: x + here[..., None] * vector)
             [vector.grad] = torch.autograd.grad(loss, [vector])
             _decay(optimiser, self.learning_rate, step, total)
             optimiser.step()
@@ -104,7 +105,7 @@ class RankOneReft(Method):
         for step, batch, total in _batches(data, rows, self.epochs, self.batch_size):
             penalties: list[Tensor] = []
             edit = self._edit(weight, penalties)
-            loss = _edited_loss(data, batch, edit)
+            loss = edited_loss(data, batch, edit)
             loss = loss + self.sparsity * step / total * penalties[-1]
             [gradient] = torch.autograd.grad(loss, [weight])
             with torch.no_grad():
@@ -125,28 +126,49 @@ class RankOneReft(Method):
         return edited
 
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Texts of one step, and the tokens whose prediction counts."""
+
+    tokens: Tokens
+    predicted: Bool[Tensor, "text pos"]
+
+
 def _batches(
     data: ConceptData, rows: np.ndarray, epochs: int, size: int
-) -> Iterator[tuple[int, Tokens, int]]:
-    """Give the step, the texts of a shuffled batch, and the number of steps."""
+) -> Iterator[tuple[int, Batch, int]]:
+    """Give the step, a shuffled batch, and the number of steps."""
     rng = np.random.default_rng(data.seed)
+    predicted = response_mask(data)
     total, step = epochs * -(-len(rows) // size), 0
     for _ in range(epochs):
         shuffled = rng.permutation(rows)
         for start in range(0, len(shuffled), size):
-            yield (
-                step,
-                select_rows(data.acts.tokens, torch.from_numpy(shuffled[start : start + size])),
-                total,
-            )
+            chosen = torch.from_numpy(shuffled[start : start + size])
+            tokens = select_rows(data.acts.tokens, chosen)
+            yield step, Batch(tokens, predicted[chosen, : tokens.ids.shape[1]]), total
             step += 1
             if data.progress is not None:
                 data.progress(step, total)
 
 
-def _edited_loss(data: ConceptData, tokens: Tokens, edited: Edited) -> Tensor:
-    """Mean cross-entropy, in nats, of the own tokens under an edit at the site."""
-    model = data.session.model
+def response_mask(data: ConceptData) -> Bool[Tensor, "text pos"]:
+    """Mark the tokens whose prediction counts: the last answer's, else all of the text's own."""
+    tokens, model = data.acts.tokens, data.session.model
+    mask = tokens.mask & ~tokens.special
+    for row, text in enumerate(data.acts.texts):
+        if isinstance(text, str) or len(text) < 2 or text[-1].get("role") != "assistant":
+            continue
+        before = model.tokens([text[:-1]], tokens.policy).ids[0]
+        # Templates may write a last message differently; then all own tokens count.
+        if torch.equal(tokens.ids[row, : len(before)], before):
+            mask[row, : len(before)] = False
+    return mask
+
+
+def edited_loss(data: ConceptData, batch: Batch, edited: Edited) -> Tensor:
+    """Mean cross-entropy, in nats, of a batch's predicted tokens under an edit at the site."""
+    model, tokens = data.session.model, batch.tokens
     own = (tokens.mask & ~tokens.special).to(model.device)
     ran = model.run(
         tokens, edits={data.site: lambda x: edited(x, own.to(x.dtype))}, logits=True, grad=True
@@ -154,16 +176,16 @@ def _edited_loss(data: ConceptData, tokens: Tokens, edited: Edited) -> Tensor:
     logits = ran.logits
     if logits is None:
         raise UnavailableError("the model gave no logits")
-    return next_token_loss(logits, tokens.ids.to(model.device), own)
+    return next_token_loss(logits, tokens.ids.to(model.device), batch.predicted.to(model.device))
 
 
 def next_token_loss(
     logits: Float[Tensor, "text pos d_vocab"],
     ids: Tensor,
-    own: Bool[Tensor, "text pos"],
+    predicted: Bool[Tensor, "text pos"],
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy of predicting each own token but those at position 0, in nats."""
-    target, counted = ids[:, 1:], own[:, 1:]
+    """Mean cross-entropy of predicting the marked tokens but those at position 0, in nats."""
+    target, counted = ids[:, 1:], predicted[:, 1:]
     if not bool(counted.any()):
         raise UnavailableError("no text has a token to predict")
     log_probs = logits[:, :-1].float().log_softmax(-1)
