@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["MethodComparison", "MethodScore", "compare_methods"]
 
 
+_BETWEEN = 6
+
+
 @storable
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MethodScore:
@@ -180,9 +183,10 @@ def compare_methods(
 
     For each method and target a recipe is learned from the training prompts. The strength, one for
     all targets of a problem, is chosen on the problem's `choose` prompts: of those whose perplexity
-    ratio is at most `most_perplexity`, the one with which most prompts reach the target; where
-    there is none, the one with the best harmonic mean of success and 1 / ratio. Held-out prompts
-    are touched once, at that strength. Texts are greedy.
+    ratio is at most `most_perplexity`, the one with which most prompts reach the target (six more
+    strengths are tried between the last that keeps to it and the next); where there is none, the
+    one with the best harmonic mean of success and 1 / ratio. Held-out prompts are touched once, at
+    that strength. Texts are greedy.
 
     Parameters
     ----------
@@ -193,7 +197,7 @@ def compare_methods(
     methods
         Methods by name.
     factors
-        Strengths to choose from; what they multiply is the method's own unit.
+        Rising strengths to choose from; what they multiply is the method's own unit.
     most_perplexity
         See above.
     max_new_tokens
@@ -306,6 +310,14 @@ def _ratio(steered: Float[np.ndarray, "... prompt"], plain: Float[np.ndarray, "#
     return np.exp(np.nanmean(np.log(steered) - np.log(plain), -1))
 
 
+def _curve(
+    recipes: Mapping[str, Recipe], texts: _Texts, factors: Sequence[float]
+) -> tuple[Float[np.ndarray, " factor"], Float[np.ndarray, " factor"]]:
+    """Share of prompts that reach the target, and perplexity ratio, at each strength."""
+    tried = texts.measure([{t: r.scaled(f) for t, r in recipes.items()} for f in factors])
+    return tried.hits.mean(1), _ratio(tried.whole, texts.plain.whole)
+
+
 def _score(
     problem: SteeringProblem,
     name: str,
@@ -315,8 +327,16 @@ def _score(
     factors: Sequence[float],
     most: float,
 ) -> MethodScore:
-    tried = choosing.measure([{t: r.scaled(f) for t, r in recipes.items()} for f in factors])
-    hits, ratios = tried.hits.mean(1), _ratio(tried.whole, choosing.plain.whole)
+    hits, ratios = _curve(recipes, choosing, factors)
+    last = int(np.flatnonzero(ratios <= most)[-1]) if (ratios <= most).any() else -1
+    if 0 <= last < len(factors) - 1 and hits[last] < 1:
+        # Success rises steeply just where fluency falls: look between the last two.
+        between = np.geomspace(factors[last], factors[last + 1], _BETWEEN + 2)[1:-1].tolist()
+        more_hits, more_ratios = _curve(recipes, choosing, between)
+        order = np.argsort([*factors, *between], kind="stable")
+        factors = [[*factors, *between][i] for i in order]
+        hits = np.concatenate([hits, more_hits])[order]
+        ratios = np.concatenate([ratios, more_ratios])[order]
     within = ratios <= most
     if within.any():
         best = int(np.where(within, hits, -1).argmax())

@@ -191,17 +191,25 @@ class PerplexityScorer:
     ----------
     session
         The session.
+    whole
+        Of prompt and completion together, or of the completion alone, which marks down whatever
+        the prompt did not lead to.
     """
 
     session: Session = dataclasses.field(repr=False)
+    whole: bool = True
     name: str = "fluency (unsteered perplexity)"
     most: float = 2.0
 
     def __call__(self, samples: Sequence[Sample]) -> Float[np.ndarray, " sample"]:
         """Compare perplexities; an empty text where there was one before scores 0."""
         prompts = [s.prompt_ids for s in samples]
-        steered = perplexities(self.session, prompts, [s.token_ids for s in samples])
-        plain = perplexities(self.session, prompts, [s.unsteered_ids for s in samples])
+        steered = perplexities(
+            self.session, prompts, [s.token_ids for s in samples], whole=self.whole
+        )
+        plain = perplexities(
+            self.session, prompts, [s.unsteered_ids for s in samples], whole=self.whole
+        )
         scores = 2 * np.minimum(1.0, plain / steered)
         # A model that says nothing at all where it spoke before is not fluent.
         empty = np.array([not s.token_ids for s in samples])
@@ -234,8 +242,9 @@ class SimilarityScorer:
 class ProbeScorer:
     """Concept: 2 × the probability a probe gives that the text has the concept.
 
-    Logistic regression on the mean activation of the unsteered model over a text's tokens. A third
-    of the labelled texts is held out to measure it (`auroc`). Offline stand-in for a judge.
+    Logistic regression on the mean activation of the unsteered model over a text's tokens; of
+    samples it reads the completion without its prompt. A third of the labelled texts is held out to
+    measure it (`auroc`). Offline stand-in for a judge.
 
     Parameters
     ----------
@@ -308,7 +317,9 @@ class ProbeScorer:
 
     def __call__(self, samples: Sequence[Sample]) -> Float[np.ndarray, " sample"]:
         """Score the completions; an empty one gets NaN."""
-        texts = [[*s.prompt_ids, *s.token_ids] for s in samples]
-        x = self._means(texts, [len(s.prompt_ids) for s in samples])
+        # The completion by itself: behind its prompt the activations would tell of the prompt too.
+        head = 1 if self.session.policy.bos else 0
+        texts = [[*s.prompt_ids[:head], *s.token_ids] or list(s.prompt_ids[:1]) for s in samples]
+        x = self._means(texts, [head] * len(texts))
         scores = 2 * self._probe.predict_proba(x)[:, 1]
         return np.where([not s.token_ids for s in samples], np.nan, scores)
