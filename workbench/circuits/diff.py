@@ -184,7 +184,7 @@ def _fold(circuit: Circuit) -> Circuit:
     rank[np.argsort(rows)] = np.arange(len(rows))
     rows, of = np.sort(rows), rank[of]
     summed = nodes.take(rows)
-    sums = {
+    sums: dict[str, Any] = {
         name: np.bincount(of, getattr(nodes, name), len(rows)).astype(np.float32)
         for name in ("effect", "activation", "patch_activation")
     }

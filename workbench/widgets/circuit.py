@@ -173,7 +173,7 @@ class CircuitView(CircuitRequests):
         small = self.circuit.subgraph(self.shown)
         if not self.edge_threshold:
             return cast("Circuit", small)
-        return cast("Circuit", files.strong_edges(small, self.edge_threshold))
+        return files.strong_edges(small, self.edge_threshold)
 
     def _on_side(self) -> Circuit:
         """Return the circuit whose effects are on screen."""
@@ -243,7 +243,8 @@ class CircuitView(CircuitRequests):
             # Nodes of the old circuit may not be in the new one: empty before the rest is set.
             self._switching = True
             self.focus, self.picked, self.pinned, self.supernodes = "", [], [], []
-            self.measurements, self.faithfulness = {}, None
+            self.measurements = {}
+            self.set_trait("faithfulness", None)
             self._switching = False
             self._opened = self._start(circuit)
             for name, value in self._opened.items():
@@ -263,7 +264,7 @@ class CircuitView(CircuitRequests):
             Least mean cosine of a group by similarity.
         """
         self.supernodes = ask.grouped(self.circuit, self._session, self._labels, by, threshold)
-        return cast("list[dict[str, Any]]", self.supernodes)
+        return self.supernodes
 
     # What is sent
 

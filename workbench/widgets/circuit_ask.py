@@ -131,7 +131,7 @@ def measured_all(circuit: Circuit, shown: Bool[np.ndarray, " n"]) -> tuple[dict[
     found = circuit.subgraph(shown).measure()
     table = found.to_pandas()
     columns = zip(table["name"], table["predicted"], table["measured"], strict=True)
-    made = {
+    made: dict[str, Any] = {
         name: {
             "predicted": _finite(predicted),
             "measured": _finite(after),
