@@ -232,3 +232,30 @@ def test_the_first_picture_holds_columns_in_order_of_computation():
     assert ("Examples", "2, baseline patch") in sent["facts"]
     facts = dict(sent["provenance"]["facts"])
     assert facts["Fingerprint"] == "0f1e2d3c"
+
+
+def test_the_code_of_a_circuit_is_python_that_discovers_it_again():
+    asked = {}
+
+    class Session:
+        closed = False
+
+        def circuit(self, pairs, **options):
+            asked.update(options, pairs=pairs)
+
+    source = "\n".join(small().initial()["code"])
+    scope = {}
+    exec(source.replace("wb.open('demo')", "Session()"), {"Session": Session}, scope)
+    circuit = circuits.agreement()
+    assert [pair["clean_prefix"] for pair in asked["pairs"]] == [
+        pair["clean_prefix"] for pair in circuit.prompts
+    ]
+    assert (asked["metric"], asked["method"], asked["node_threshold"]) == (
+        "logit difference",
+        "ig",
+        0.01,
+    )
+    many = circuits.agreement(prompts=circuit.prompts * 40)
+    assert (
+        "pairs = ...  # the 80 examples of circuit.prompts" in CircuitView(many).initial()["code"]
+    )

@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.circuits.tables import NODE_KINDS
 from workbench.features.refs import FeatureRef
+from workbench.widgets.circuit_code import reproduction
 
 if TYPE_CHECKING:
     from workbench.circuits.graph import Circuit
@@ -139,7 +140,7 @@ def page(
         "signed": bool(getattr(circuit, "signed", True)),
         "compare": _compare(circuit),
         "provenance": _provenance(circuit),
-        "code": _setup(circuit),
+        "code": reproduction(circuit),
         "can": dict(can),
     }
 
@@ -209,27 +210,3 @@ def _provenance(circuit: Circuit) -> dict[str, Any]:
     bos = [] if not policy else ["BOS once" if policy.get("bos") else "no BOS"]
     saes = [f"{len(source.saes)} SAE{'' if len(source.saes) == 1 else 's'}"] if source.saes else []
     return {"summary": " · ".join([source.model, *bos, *saes]), "facts": facts}
-
-
-def _setup(circuit: Circuit) -> list[str]:
-    """Return the lines that leave the circuit in ``circuit``."""
-    said = getattr(circuit, "recipe", None)
-    if said:
-        return list(said)
-    lines = ["import workbench as wb"]
-    if circuit.prompts:
-        lines += [
-            f"s = wb.open({circuit.provenance.model!r})",
-            f"# pairs: the {circuit.n_pairs} examples of circuit.prompts",
-            "circuit = s.circuit(",
-            "    pairs,",
-            f"    metric={circuit.metric!r},",
-            f"    method={circuit.method!r},",
-            f"    aggregate={circuit.aggregate!r},",
-            f"    node_threshold={circuit.node_threshold:g},",
-            f"    edge_threshold={circuit.edge_threshold:g},",
-            ")",
-        ]
-    else:
-        lines.append('circuit = wb.load("circuit.wb")  # saved with circuit.save("circuit.wb")')
-    return lines
