@@ -258,9 +258,17 @@ def test_svg_and_png_hold_everything_shown(show):
         shown.card().get_by_role("button", name="SVG").click()
     root = ET.parse(got.value.path()).getroot()
     space = "{http://www.w3.org/2000/svg}"
-    assert len(root.findall(f".//{space}path")) == 19
-    assert len(root.findall(f".//{space}circle")) == 2 * 11
-    assert len(root.findall(f".//{space}polygon")) == 2 * 2
+    curves = [path for path in root.iter(f"{space}path") if "C" in path.get("d")]
+    assert len(curves) == 19
+    groups = root.findall(f"{space}g")
+    titles = [group.find(f"{space}title").text for group in groups]
+    assert len(titles) == 18
+    assert "resid_post.3/212@6 plural subject" in titles
+    # A feature is a circle, an error has four straight sides.
+    by_name = dict(zip(titles, groups, strict=True))
+    shape = by_name["resid_post.3/212@6 plural subject"].find(f"{space}path").get("d")
+    assert shape.count("a7 7") == 2
+    assert by_name["resid_post.2/error@6"].find(f"{space}path").get("d").count("L") == 4
     texts = [text.text for text in root.iter(f"{space}text")]
     assert {"resid_post.3", "farmers", "logit difference"} <= set(texts)
     shown.page.get_by_role("button", name="Files").click()

@@ -19,6 +19,28 @@ export interface Palette {
   font: string;
 }
 
+/** What nodes and edges are drawn with: a canvas's context, or one that writes SVG. */
+export interface Pen {
+  fillStyle: string;
+  strokeStyle: string;
+  lineWidth: number;
+  globalAlpha: number;
+  font: string;
+  textAlign: CanvasTextAlign;
+  textBaseline: CanvasTextBaseline;
+  beginPath(): void;
+  moveTo(x: number, y: number): void;
+  lineTo(x: number, y: number): void;
+  bezierCurveTo(ax: number, ay: number, bx: number, by: number, x: number, y: number): void;
+  rect(x: number, y: number, width: number, height: number): void;
+  roundRect(x: number, y: number, width: number, height: number, r: number): void;
+  arc(x: number, y: number, r: number, from: number, to: number): void;
+  setLineDash(pattern: number[]): void;
+  fill(): void;
+  stroke(): void;
+  fillText(text: string, x: number, y: number, room?: number): void;
+}
+
 const VARIABLES: Record<Exclude<keyof Palette, "font">, string> = {
   surface: "--wb-surface",
   box: "--wb-surface-2",
@@ -120,7 +142,7 @@ export class Painter {
     this.#hulls(context, scene, camera, marks);
     const near = centre >= 0 ? this.#linked(context, scene, camera, centre) : new Set<number>();
     this.#blit(context, "nodes", camera, quiet ? 0.45 : 1);
-    for (const item of near) drawNode(context, scene, camera, item, this.#colours);
+    for (const item of near) drawNode(context as Pen, scene, camera, item, this.#colours);
     this.#marks(context, scene, camera, marks, near);
     this.#axes(context, scene, camera, inset);
     if (marks.drag) this.#rubber(context, marks.drag);
@@ -170,7 +192,7 @@ export class Painter {
     const above = prepare(nodes);
     let drawn = 0;
     for (const item of scene.nodesIn(box)) {
-      drawNode(above, scene, camera, item, this.#colours);
+      drawNode(above as Pen, scene, camera, item, this.#colours);
       if ((drawn += 1) % SLICE === 0) yield;
     }
     const context = prepare(edges);
@@ -231,7 +253,7 @@ export class Painter {
       context.strokeStyle = colour;
       context.lineWidth = width;
       context.beginPath();
-      outline(context, scene, camera, item, grow);
+      outline(context as Pen, scene, camera, item, grow);
       context.stroke();
     };
     for (const item of marks.found) ring(item, this.#colours.muted, 1.5, 3);
@@ -377,7 +399,7 @@ export function edgeStyle(scene: Scene, camera: Camera, strength: number, positi
   };
 }
 
-function trace(path: Path2D, scene: Scene, camera: Camera, edge: number): void {
+export function trace(path: Pick<Pen, "moveTo" | "bezierCurveTo">, scene: Scene, camera: Camera, edge: number): void {
   const { x, y } = scene.layout;
   const [a, b] = [scene.shown.source[edge]!, scene.shown.target[edge]!];
   const bend = bendOf(y[a]!, y[b]!) * camera.scale;
@@ -388,13 +410,13 @@ function trace(path: Path2D, scene: Scene, camera: Camera, edge: number): void {
 }
 
 /** Colour and opacity of a node: its sign, and its strength. */
-export function nodeStyle(scene: Scene, item: number, colours: Palette): { colour: string; alpha: number } {
+function nodeStyle(scene: Scene, item: number, colours: Palette): { colour: string; alpha: number } {
   const effect = scene.shown.effect[item]!;
   const colour = !scene.graph.data.signed ? colours.bar : effect >= 0 ? colours.pos : colours.neg;
   return { colour, alpha: effect === 0 ? 0 : 0.3 + 0.65 * scene.strength(effect, scene.largestEffect) };
 }
 
-function outline(context: CanvasRenderingContext2D, scene: Scene, camera: Camera, item: number, grow = 0): void {
+function outline(context: Pen, scene: Scene, camera: Camera, item: number, grow = 0): void {
   const x = scene.layout.x[item]! * camera.scale + camera.x;
   const y = scene.layout.y[item]! * camera.scale + camera.y;
   const size = Math.min(1.4, camera.scale);
@@ -412,7 +434,7 @@ function outline(context: CanvasRenderingContext2D, scene: Scene, camera: Camera
   }
 }
 
-function polygon(context: CanvasRenderingContext2D, x: number, y: number, r: number, corners: number, turn: number): void {
+function polygon(context: Pen, x: number, y: number, r: number, corners: number, turn: number): void {
   for (let i = 0; i <= corners; i += 1) {
     const angle = turn + (2 * Math.PI * i) / corners;
     if (i === 0) context.moveTo(x + r * Math.cos(angle), y + r * Math.sin(angle));
@@ -420,7 +442,7 @@ function polygon(context: CanvasRenderingContext2D, x: number, y: number, r: num
   }
 }
 
-export function drawNode(context: CanvasRenderingContext2D, scene: Scene, camera: Camera, item: number, colours: Palette): void {
+export function drawNode(context: Pen, scene: Scene, camera: Camera, item: number, colours: Palette): void {
   const kind = scene.shown.kind[item]!;
   const { colour, alpha } = nodeStyle(scene, item, colours);
   const presence = scene.graph.data.compare?.presence.data[scene.shown.node[item]!] ?? 3;

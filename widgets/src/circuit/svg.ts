@@ -1,121 +1,165 @@
-// The picture as SVG, from the same geometry as the canvas; and as PNG, from the canvas's own hand.
+// The picture of everything shown as SVG or PNG, drawn by the same hand as the canvas on screen.
 
 import type { Camera } from "./camera";
-import { bendOf, type Scene } from "./scene";
-import { boxText, isBox, RADIUS } from "./layout";
-import { drawNode, edgeStyle, nodeStyle, type Palette } from "./paint";
+import { drawNode, edgeStyle, trace, type Palette, type Pen } from "./paint";
+import type { Scene } from "./scene";
 
 const SPACE = "http://www.w3.org/2000/svg";
 const PLAIN: Camera = { scale: 1, x: 0, y: 0 };
 const LEFT = 100;
 const MARGIN = 24;
+const ANCHORS: Record<string, string> = { center: "middle", left: "start" };
 
-type Attributes = Record<string, string | number>;
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}
 
-function make(tag: string, attributes: Attributes, text?: string): SVGElement {
-  const element = document.createElementNS(SPACE, tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    element.setAttribute(name, typeof value === "number" ? String(Math.round(value * 100) / 100) : value);
+/** The part of a canvas's context that drawing a circuit needs, writing SVG elements. */
+class SvgPen implements Pen {
+  fillStyle = "";
+  strokeStyle = "";
+  lineWidth = 1;
+  globalAlpha = 1;
+  font = "";
+  textAlign: CanvasTextAlign = "left";
+  textBaseline: CanvasTextBaseline = "middle";
+  #path = "";
+  #dash = "";
+  #into: Element;
+  readonly #root: Element;
+
+  constructor(root: Element) {
+    this.#into = this.#root = root;
   }
-  if (text !== undefined) element.textContent = text;
-  return element;
+
+  /** What follows stands for one thing, which is called `title`. */
+  group(title: string): void {
+    this.#into = this.#add(this.#root, "g", {});
+    this.#add(this.#into, "title", {}).textContent = title;
+  }
+
+  #add(parent: Element, tag: string, attributes: Record<string, string | number>): Element {
+    const element = document.createElementNS(SPACE, tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+    parent.append(element);
+    return element;
+  }
+
+  beginPath(): void {
+    this.#path = "";
+  }
+
+  moveTo(x: number, y: number): void {
+    this.#path += `M${round(x)} ${round(y)}`;
+  }
+
+  lineTo(x: number, y: number): void {
+    this.#path += `L${round(x)} ${round(y)}`;
+  }
+
+  bezierCurveTo(...at: number[]): void {
+    this.#path += `C${at.map(round).join(" ")}`;
+  }
+
+  rect(x: number, y: number, width: number, height: number): void {
+    this.#path += `M${round(x)} ${round(y)}h${round(width)}v${round(height)}h${round(-width)}z`;
+  }
+
+  roundRect(x: number, y: number, width: number, height: number, r: number): void {
+    const [w, t, c] = [round(width - 2 * r), round(height - 2 * r), round(r)];
+    const corner = (dx: number, dy: number): string => `a${c} ${c} 0 0 1 ${dx * c} ${dy * c}`;
+    this.#path += `M${round(x + r)} ${round(y)}h${w}${corner(1, 1)}v${t}${corner(-1, 1)}h${-w}${corner(-1, -1)}v${-t}${corner(1, -1)}z`;
+  }
+
+  /** Whole circles only. */
+  arc(x: number, y: number, r: number): void {
+    this.#path += `M${round(x + r)} ${round(y)}a${r} ${r} 0 1 1 ${-2 * r} 0a${r} ${r} 0 1 1 ${2 * r} 0`;
+  }
+
+  setLineDash(pattern: number[]): void {
+    this.#dash = pattern.join(" ");
+  }
+
+  fill(): void {
+    this.#add(this.#into, "path", { d: this.#path, fill: this.fillStyle, "fill-opacity": round(this.globalAlpha) });
+  }
+
+  stroke(): void {
+    this.#add(this.#into, "path", {
+      d: this.#path,
+      fill: "none",
+      stroke: this.strokeStyle,
+      "stroke-width": round(this.lineWidth),
+      "stroke-opacity": round(this.globalAlpha),
+      ...(this.#dash ? { "stroke-dasharray": this.#dash } : {}),
+    });
+  }
+
+  fillText(text: string, x: number, y: number): void {
+    this.#add(this.#into, "text", { x: round(x), y: round(y + 4), fill: this.fillStyle, "text-anchor": ANCHORS[this.textAlign]! }).textContent = text;
+  }
+}
+
+function size(scene: Scene): [width: number, height: number] {
+  return [scene.layout.width + LEFT + MARGIN, scene.layout.height + 2 * MARGIN];
+}
+
+function picture(pen: Pen, scene: Scene, colours: Palette, begin: (item: number) => void): void {
+  const { layout, shown } = scene;
+  const camera: Camera = { ...PLAIN, x: LEFT, y: MARGIN };
+  const [width, height] = size(scene);
+  const labels = (colour: string, align: CanvasTextAlign): void => {
+    pen.fillStyle = colour;
+    pen.textAlign = align;
+    pen.font = `11px ${colours.font}`;
+    pen.textBaseline = "middle";
+  };
+  pen.beginPath();
+  pen.rect(0, 0, width, height);
+  pen.fillStyle = colours.surface;
+  pen.fill();
+  labels(colours.muted, "left");
+  for (const row of layout.rows) pen.fillText(row.label, 8, row.at + MARGIN);
+  labels(colours.ink, "center");
+  for (const column of layout.columns) if (column.label) pen.fillText(column.label, column.at + LEFT, layout.height + 1.5 * MARGIN);
+  for (const bin of scene.bins) {
+    Object.assign(pen, edgeStyle(scene, PLAIN, bin.level, bin.positive, colours));
+    for (const edge of bin.edges) {
+      pen.beginPath();
+      trace(pen, scene, camera, edge);
+      pen.stroke();
+    }
+  }
+  pen.globalAlpha = 1;
+  for (let item = 0; item < shown.node.length; item += 1) {
+    begin(item);
+    drawNode(pen, scene, camera, item, colours);
+  }
 }
 
 /** A complete SVG document of everything shown, whatever part of it is on screen. */
 export function svg(scene: Scene, colours: Palette): string {
-  const { layout, shown } = scene;
-  const [width, height] = [layout.width + LEFT + MARGIN, layout.height + 2 * MARGIN];
-  const root = make("svg", { xmlns: SPACE, width, height, viewBox: `0 0 ${Math.ceil(width)} ${Math.ceil(height)}`, "font-family": colours.font, "font-size": 11 });
-  root.append(make("title", {}, scene.graph.data.title), make("rect", { width, height, fill: colours.surface }));
-  for (const row of layout.rows) root.append(make("text", { x: 8, y: row.at + 4 + MARGIN, fill: colours.muted }, row.label));
-  const world = make("g", { transform: `translate(${LEFT} ${MARGIN})` });
-  for (const column of layout.columns) {
-    if (column.label) world.append(make("text", { x: column.at, y: layout.height + 16, "text-anchor": "middle", fill: colours.ink }, column.label));
+  const root = document.createElementNS(SPACE, "svg");
+  const [width, height] = size(scene);
+  for (const [name, value] of Object.entries({ width, height, viewBox: `0 0 ${Math.ceil(width)} ${Math.ceil(height)}`, "font-family": colours.font, "font-size": 11 })) {
+    root.setAttribute(name, String(value));
   }
-  for (const bin of scene.bins) {
-    for (const edge of bin.edges) {
-      const [a, b] = [shown.source[edge]!, shown.target[edge]!];
-      const [x1, y1, x2, y2] = [layout.x[a]!, layout.y[a]!, layout.x[b]!, layout.y[b]!].map((value) => Math.round(value * 10) / 10) as [number, number, number, number];
-      const bend = bendOf(y1, y2);
-      const style = edgeStyle(scene, PLAIN, bin.level, bin.positive, colours);
-      world.append(
-        make("path", {
-          d: `M${x1} ${y1}C${x1} ${y1 - bend} ${x2} ${y2 + bend} ${x2} ${y2}`,
-          fill: "none",
-          stroke: style.strokeStyle,
-          "stroke-width": style.lineWidth,
-          "stroke-opacity": style.globalAlpha,
-        }),
-      );
-    }
-  }
-  for (let item = 0; item < layout.x.length; item += 1) world.append(...nodeShapes(scene, item, colours));
-  root.append(world);
+  const pen = new SvgPen(root);
+  const { graph, shown } = scene;
+  picture(pen, scene, colours, (item) => pen.group(`${graph.data.names[shown.node[item]!]} ${graph.label(shown.node[item]!)}`.trim()));
   return new XMLSerializer().serializeToString(root);
-}
-
-function nodeShapes(scene: Scene, item: number, colours: Palette): SVGElement[] {
-  const { layout, shown, graph } = scene;
-  const [x, y, half] = [layout.x[item]!, layout.y[item]!, layout.half[item]!];
-  const { colour, alpha } = nodeStyle(scene, item, colours);
-  const kind = shown.kind[item]!;
-  const box = isBox(kind);
-  const shape: [string, Attributes] = box
-    ? ["rect", { x: x - half, y: y - RADIUS - 1, width: 2 * half, height: 2 * RADIUS + 2, rx: kind === 2 ? 3 : 7 }]
-    : kind === 0
-      ? ["circle", { cx: x, cy: y, r: RADIUS }]
-      : kind === 3
-        ? ["rect", { x: x - 6, y: y - 6, width: 12, height: 12 }]
-        : ["polygon", { points: corners(x, y, kind === 4 ? 6 : 4) }];
-  const back = make(shape[0], { ...shape[1], fill: box ? colours.box : colours.surface, stroke: kind === 0 ? colours.surface : colours.muted });
-  const front = make(shape[0], { ...shape[1], fill: colour, "fill-opacity": box ? alpha * 0.35 : alpha });
-  const title = make("title", {}, `${graph.data.names[shown.node[item]!]} ${graph.label(shown.node[item]!)}`.trim());
-  front.append(title);
-  const text = box ? [make("text", { x, y: y + 4, "text-anchor": "middle", fill: colours.ink, "pointer-events": "none" }, boxText(graph, shown, scene.supernodes, item))] : [];
-  return [back, front, ...text];
-}
-
-function corners(x: number, y: number, count: number): string {
-  return Array.from({ length: count }, (_, i) => {
-    const angle = (2 * Math.PI * i) / count;
-    return `${(x + RADIUS * Math.cos(angle)).toFixed(1)},${(y + RADIUS * Math.sin(angle)).toFixed(1)}`;
-  }).join(" ");
 }
 
 /** The same picture as a PNG, `ratio` pixels to one of the screen, smaller where it would not fit. */
 export async function png(scene: Scene, colours: Palette, ratio = 2): Promise<Blob> {
-  const { layout, shown } = scene;
-  const [width, height] = [layout.width + LEFT + MARGIN, layout.height + 2 * MARGIN];
+  const [width, height] = size(scene);
   const scale = Math.min(ratio, 16_000 / width, 16_000 / height);
   const canvas = document.createElement("canvas");
   canvas.width = Math.ceil(width * scale);
   canvas.height = Math.ceil(height * scale);
   const context = canvas.getContext("2d")!;
   context.setTransform(scale, 0, 0, scale, 0, 0);
-  context.fillStyle = colours.surface;
-  context.fillRect(0, 0, width, height);
-  context.font = `11px ${colours.font}`;
-  context.textBaseline = "middle";
-  context.fillStyle = colours.muted;
-  for (const row of layout.rows) context.fillText(row.label, 8, row.at + MARGIN);
-  context.translate(LEFT, MARGIN);
-  for (const bin of scene.bins) {
-    Object.assign(context, edgeStyle(scene, PLAIN, bin.level, bin.positive, colours));
-    for (const edge of bin.edges) {
-      const [a, b] = [shown.source[edge]!, shown.target[edge]!];
-      const [x1, y1, x2, y2] = [layout.x[a]!, layout.y[a]!, layout.x[b]!, layout.y[b]!];
-      context.beginPath();
-      context.moveTo(x1, y1);
-      context.bezierCurveTo(x1, y1 - bendOf(y1, y2), x2, y2 + bendOf(y1, y2), x2, y2);
-      context.stroke();
-    }
-  }
-  context.globalAlpha = 1;
-  for (let item = 0; item < layout.x.length; item += 1) drawNode(context, scene, PLAIN, item, colours);
-  context.font = `11px ${colours.font}`;
-  context.textAlign = "center";
-  context.fillStyle = colours.ink;
-  for (const column of layout.columns) context.fillText(column.label, column.at, layout.height + 12);
+  picture(context as Pen, scene, colours, () => undefined);
   return new Promise((resolve, reject) => {
     canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the browser could not make a PNG of this size"))), "image/png");
   });
