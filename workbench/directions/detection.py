@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from scipy import optimize, sparse, stats
 
 from workbench.errors import InputError
@@ -29,7 +29,7 @@ def check_classes(labels: Bool[np.ndarray, " n"], what: str) -> None:
         raise InputError(f"{what}: need both classes, got {positive} positive of {len(labels)}")
 
 
-def auroc(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> float:
+def auroc(scores: Num[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> float:
     """Return the area under the ROC curve.
 
     The share of (positive, negative) pairs where the positive scores higher, ties counting half

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
 from workbench.errors import InputError
 
@@ -115,7 +115,7 @@ def confusion(
     return np.bincount(groups * 4 + cell, minlength=size * 4).reshape(size, 4)
 
 
-def measures(counts: Float[np.ndarray, " *draw 4"]) -> dict[str, Float[np.ndarray, " *draw"]]:
+def measures(counts: Num[np.ndarray, " *draw 4"]) -> dict[str, Float[np.ndarray, " *draw"]]:
     """Turn counts of the four cells into measures; 0 where a measure's denominator is 0.
 
     F1 = 2TP / (2TP + FP + FN); MCC = (TP·TN − FP·FN) / sqrt of the product of the four margins
