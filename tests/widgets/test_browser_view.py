@@ -118,6 +118,19 @@ def test_a_brush_from_the_screen_selects_with_the_answer_to_its_request(view):
     assert len(view.selection) > 10
 
 
+def test_a_question_may_come_before_the_state_it_is_of(view):
+    brush = [0.001, 0.01, 2.0, 6.0]
+    asked = {**ask(view, "table")["data"]["state"], "order_by": "mean", "brush": brush}
+    answer = ask(view, "table", state=asked)["data"]
+    assert answer["order_by"] == "mean"
+    assert answer["state"] == asked
+    assert 0 < answer["count"] < 1200
+    assert view.selection == FeatureSet()
+    view.set_state({"order_by": "mean", "brush": brush})
+    assert view.selection == view.features()
+    assert len(view.selection) == answer["count"]
+
+
 def test_only_some_features(view):
     chosen = ["mlp_out.1/7", "resid_post.0/3"]
     view.only = chosen

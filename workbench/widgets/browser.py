@@ -119,17 +119,18 @@ class FeatureBrowserView(BrowserState):
     # Requests for rows and the plot
 
     @background
-    def on_table(self, job: Job) -> dict[str, Any]:
+    def on_table(self, job: Job, state: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Answer the question on screen: how many rows, and the first of them."""
-        question = self._question
+        question = self._question if state is None else self._question_of(state)
         answer = self._answers.answer(question, job.progress)
         job.check()
         if question.brush and not self.features_picked:
             chosen = answer.features(0, MOST_SELECTED)
             job.apply(lambda: self._select_for(question, chosen))
-        return self._pack(answer, _FIRST)
+        return self._pack(answer, _FIRST, state)
 
     def _select_for(self, question: Question, chosen: FeatureSet) -> None:
+        self._ahead = (question, chosen)
         if question == self._question and not self.features_picked:
             self._select(chosen)
 
@@ -161,20 +162,23 @@ class FeatureBrowserView(BrowserState):
         return {"picked": len(self.features_picked)}
 
     @background
-    def on_plot(self, job: Job) -> dict[str, Any]:
+    def on_plot(self, job: Job, state: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Lay out the two columns of the plot."""
-        made = self._answers.plot(self._question, job.progress)
+        question = self._question if state is None else self._question_of(state)
+        made = self._answers.plot(question, job.progress)
         job.check()
         return pack_plot(made, self._answers.table)
 
-    def _pack(self, answer: Answer, rows: int) -> dict[str, Any]:
+    def _pack(
+        self, answer: Answer, rows: int, state: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         from workbench.features.browse import MOST_HITS
 
         hits, question = answer.query.hits, answer.question
         return {
             "version": answer.version,
-            "chips": [chip(condition) for condition in self.where],
-            "state": {name: getattr(self, name) for name in ASKED},
+            "chips": [chip(condition) for condition in answer.question.where],
+            "state": state or {name: getattr(self, name) for name in ASKED},
             "count": len(answer.order),
             "order_by": answer.query.order_by,
             "hits": None if hits is None else len(hits.refs),

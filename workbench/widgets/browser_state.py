@@ -63,6 +63,8 @@ class BrowserState(SendingView):
         self._session = browser.session
         self._answers = Answers(browser)
         self._quiet = self._on_screen = False
+        # What a question selects whose state has not arrived yet.
+        self._ahead: tuple[Question, FeatureSet] | None = None
         # Axes come before what is brushed on them.
         brush = traits.pop("brush", [])
         super().__init__(**{"browser": browser, **traits})
@@ -96,18 +98,22 @@ class BrowserState(SendingView):
 
     @property
     def _question(self) -> Question:
+        return self._question_of({name: getattr(self, name) for name in ASKED})
+
+    def _question_of(self, state: Mapping[str, Any]) -> Question:
+        """Read what a state asks; the screen's own may be ahead of the traits here."""
         return Question(
-            search=self.search,
-            kind=self.kind,
+            search=state["search"],
+            kind=state["kind"],
             where=tuple(
                 (column, operator, tuple(value) if isinstance(value, list) else value)
-                for column, operator, value in self.where
+                for column, operator, value in state["where"]
             ),
-            order_by=self.order_by,
-            descending=self.descending,
-            axes=(self.x, self.y),
-            brush=tuple(self.brush),
-            only=FeatureSet.of(self.only).refs,
+            order_by=state["order_by"],
+            descending=state["descending"],
+            axes=(state["x"], state["y"]),
+            brush=tuple(state["brush"]),
+            only=FeatureSet.of(state["only"]).refs,
             revision=self._revision,
         )
 
@@ -202,7 +208,9 @@ class BrowserState(SendingView):
             self._select(FeatureSet())
         elif not self._on_screen:
             self._select(self.features(MOST_SELECTED))
-        # What is brushed on screen follows with the answer to its request for rows.
+        elif self._ahead is not None and self._ahead[0] == self._question:
+            self._select(self._ahead[1])
+        # What else is brushed on screen follows with the answer to its request for rows.
 
     def _write_code(self, _change: Any) -> None:
         state = {name: getattr(self, name) for name in UNSET}

@@ -76,15 +76,11 @@ export class FeatureTable {
     this.#state = state;
     if (other) this.#active = this.#anchor = 0;
     const characters = state.widest;
-    const columns = [
-      "24px",
-      `${Math.min(220, Math.ceil(characters * 7.3) + 18)}px`,
-      "minmax(84px, 1.4fr)",
-      state.why ? "minmax(96px, 1fr)" : "",
-      state.means ? "50px" : "",
-      ...state.columns.map(() => "58px"),
-    ];
-    this.#grid.style.setProperty("--wb-columns", columns.filter(Boolean).join(" "));
+    // Least widths; labels and matches take what is left.
+    const widths = [24, Math.min(220, Math.ceil(characters * 7.3) + 18), 84, ...(state.why ? [96] : []), ...(state.means ? [50] : []), ...state.columns.map(() => 58)];
+    const shares = new Set([2, state.why ? 3 : 2]);
+    this.#grid.style.setProperty("--wb-columns", widths.map((width, at) => (shares.has(at) ? `minmax(${width}px, 1fr)` : `${width}px`)).join(" "));
+    this.#grid.style.setProperty("--wb-least", `${widths.reduce((sum, width) => sum + width + 6, 4)}px`);
     this.#grid.setAttribute("aria-rowcount", String(state.known.count + 1));
     this.#drawHead(state);
     this.#big.reset(state.known.count, other);

@@ -142,6 +142,12 @@ class BrowserView {
     this.#store.set(patch);
   }
 
+  /** What is asked, sent along: the front end may hold changes of state back for a while. */
+  get #question(): Record<string, unknown> {
+    const { columns: _, plot: __, features_picked: ___, feature: ____, ...state } = this.#state;
+    return { state };
+  }
+
   get #snapshot(): boolean {
     return this.#store.mode === "snapshot";
   }
@@ -214,7 +220,7 @@ class BrowserView {
       const asked = (this.#asks += 1);
       this.#table.busy(true);
       await this.#try("Could not list these features", async () => {
-        this.#take(await this.#slowly<Answer>(this.#state.search ? "Searching" : "Sorting", "table"));
+        this.#take(await this.#slowly<Answer>(this.#state.search ? "Searching" : "Sorting", "table", this.#question));
         if (this.#top) this.#said = "";
       });
       if (asked !== this.#asks) return; // a newer question is under way
@@ -268,7 +274,7 @@ class BrowserView {
     if (!told || this.#state.plot === "none") return;
     if (this.#live) {
       await this.#try("Could not lay out the plot", async () => {
-        this.#plotted = await this.#slowly<PlotData>("Laying out the plot", "plot");
+        this.#plotted = await this.#slowly<PlotData>("Laying out the plot", "plot", this.#question);
       });
     }
     if (this.#plotted) this.#plot.show(this.#plotted, told.saes);
