@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from workbench.circuits import Circuit, CircuitEstimate
+    from workbench.circuits.clusters import TokenClusters
+    from workbench.circuits.head_codes import HeadCircuit
+    from workbench.circuits.shift import Shift
     from workbench.directions.concept_results import ConceptStudy
     from workbench.directions.entities import EntityStudy
     from workbench.directions.probe_results import ProbeStudy
@@ -204,6 +207,26 @@ class Session:
     def circuit(self, pairs: Any, **options: Any) -> Circuit | CircuitEstimate:
         """Find the circuit behind a behaviour; see `workbench.circuits.discovery.discover`."""
         from workbench.circuits.discovery import discover
+
+    def head_circuit(self, data: Any, **options: Any) -> HeadCircuit:
+        """Find heads by their codes; see `workbench.circuits.head_codes.head_circuit`."""
+        from workbench.circuits.head_codes import head_circuit
+
+        return head_circuit(self, data, **options)
+
+    def shift(self, train: Any, test: Any, **options: Any) -> Shift:
+        """Train a classifier and rank its features; see `workbench.circuits.shift.shift`."""
+        from workbench.circuits.shift import shift
+
+        return shift(self, train, test, **options)
+
+    def clusters(
+        self, corpus: Any, path: str | Path | None = None, **options: Any
+    ) -> TokenClusters:
+        """Cluster tokens the model is sure of; see `workbench.circuits.clusters.clusters`."""
+        from workbench.circuits.clusters import clusters
+
+        return clusters(self, corpus, path, **options)
 
         return discover(self, pairs, **options)
 
