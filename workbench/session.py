@@ -208,6 +208,8 @@ class Session:
         """Find the circuit behind a behaviour; see `workbench.circuits.discovery.discover`."""
         from workbench.circuits.discovery import discover
 
+        return discover(self, pairs, **options)
+
     def head_circuit(self, data: Any, **options: Any) -> HeadCircuit:
         """Find heads by their codes; see `workbench.circuits.head_codes.head_circuit`."""
         from workbench.circuits.head_codes import head_circuit
@@ -227,8 +229,6 @@ class Session:
         from workbench.circuits.clusters import clusters
 
         return clusters(self, corpus, path, **options)
-
-        return discover(self, pairs, **options)
 
     def entities(self, known: Any = None, unknown: Any = None, **options: Any) -> EntityStudy:
         """Find what tells entities the model knows from others; see `directions.entities.study`.
