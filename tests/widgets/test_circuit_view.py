@@ -7,13 +7,14 @@ import json
 import numpy as np
 import pytest
 import traitlets
-from browser import circuits
+from browser import circuits, features
 
 from workbench.circuits.diff import compare
 from workbench.errors import InputError, LoadError
 from workbench.features.refs import FeatureSet
 from workbench.interchange import attribution_graph
 from workbench.widgets import CircuitView
+from workbench.widgets.circuit_ask import brief_of
 from workbench.widgets.circuit_shown import start_thresholds
 
 
@@ -259,3 +260,14 @@ def test_the_code_of_a_circuit_is_python_that_discovers_it_again():
     assert (
         "pairs = ...  # the 80 examples of circuit.prompts" in CircuitView(many).initial()["code"]
     )
+
+
+def test_a_dashboard_in_short_has_the_strongest_contexts():
+    dashboard = features.player()
+    brief = brief_of(dashboard)
+    top = next(group for group in dashboard.groups if group.kind == "top")
+    assert [one["peak"] for one in brief["contexts"]] == [c.peak for c in top.contexts[:5]]
+    assert brief["contexts"][0]["tokens"] == list(top.contexts[0].tokens)
+    assert brief["contexts"][0]["values"][top.contexts[0].peak] == pytest.approx(8.1)
+    assert brief["raises"][0] == (dashboard.raises[0].token, dashboard.raises[0].value)
+    assert (brief["counted"], brief["maximum"]) == (dashboard.counted_tokens, 8.1)

@@ -111,7 +111,7 @@ class CircuitView(CircuitRequests):
     ) -> None:
         self._session = circuit.session
         self._title = title
-        self._pairs = pairs
+        self._given, self._pairs = pairs, None
         self._quiet = self._switching = False
         self._briefs: dict[str, dict[str, Any]] = {}
         self._labels = labels_of(circuit, self._session)
@@ -271,12 +271,14 @@ class CircuitView(CircuitRequests):
     def _can(self) -> dict[str, bool]:
         own = self._session is not None and bool(self.circuit.prompts)
         comparing = getattr(self.circuit, "sides", None) is not None
+        given = self._given is not None or self._pairs is not None
+        has_examples = self._session is not None and given
         saes = () if self._session is None else self._session.saes
         known = any(site in saes for site in self.circuit.nodes.sites)
         return {
             "dashboard": known,
             "measure": own and not comparing,
-            "faithfulness": (own or self._pairs is not None) and not comparing,
+            "faithfulness": (own or has_examples) and not comparing,
             "similarity": known,
             "open": True,
         }

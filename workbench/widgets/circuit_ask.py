@@ -21,6 +21,7 @@ __all__ = [
     "ARROW",
     "brief",
     "brief_of",
+    "examples",
     "faithfulness",
     "grouped",
     "interval",
@@ -145,6 +146,12 @@ def measured_all(circuit: Circuit, shown: Bool[np.ndarray, " n"]) -> tuple[dict[
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def examples(session: Any, circuit: Circuit, pairs: Any) -> Any:
+    """Return examples checked and turned into tokens once, of the circuit's template."""
+    evaluation = importlib.import_module("workbench.circuits.evaluation")
+    return evaluation.examples_for(session, circuit, pairs)
 
 
 def faithfulness(

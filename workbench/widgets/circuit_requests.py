@@ -28,6 +28,7 @@ class CircuitRequests(SendingView):
     faithfulness: Any
     _labels: list[str | None]
     _briefs: dict[str, dict[str, Any]]
+    _given: Any
     _pairs: Any
     _title: str | None
     shown: Any
@@ -69,6 +70,9 @@ class CircuitRequests(SendingView):
         """Measure how much of the behaviour the nodes on screen keep."""
         session = self._need_session("faithfulness cannot be measured")
         circuit, shown = self.circuit, self.shown
+        if self._given is not None:
+            # Checked once: what is computed for them is kept as long as they are the same object.
+            self._pairs, self._given = ask.examples(session, circuit, self._given), None
         found = ask.faithfulness(session, circuit, shown, self._pairs)
         job.apply(lambda: setattr(self, "faithfulness", found))
         return found

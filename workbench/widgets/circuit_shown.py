@@ -50,7 +50,8 @@ def nodes_shown(
     nodes = circuit.nodes
     names = nodes.names()
     in_focus = np.array([name == focus for name in names], bool)
-    kept = np.array([name in set(pinned) for name in names], bool)
+    pins = set(pinned)
+    kept = np.array([name in pins for name in names], bool)
     kind_ok = np.array([kind not in hidden_kinds for kind in NODE_KINDS])[nodes.kind]
     site_ok = np.array([site not in hidden_sites for site in nodes.sites], bool)[nodes.site]
     strong = np.abs(nodes.effect) > node_threshold
