@@ -251,6 +251,27 @@ def test_everything_can_be_done_by_keyboard(show):
     shown.page.keyboard.press("0")
 
 
+def test_it_fills_the_screen_and_gives_it_back(show):
+    shown = show(small())
+    shown.page.get_by_role("button", name="Full screen").click()
+    shown.page.wait_for_function(
+        "document.fullscreenElement?.classList.contains('wb-circuit')"
+        " && document.querySelector('.wb-canvas').clientHeight > 600"
+    )
+    shown.page.get_by_role("button", name="Leave full screen").click()
+    shown.page.wait_for_function("document.fullscreenElement === null")
+
+
+def test_a_circuit_of_nothing_is_said_to_be_that(show):
+    shown = show(CircuitView(circuits.agreement([], [])))
+    assert "Nothing is left at these thresholds." in shown.page.locator(".wb-side").text_content()
+    assert shown.status() == "0 of 0 nodes · 0 of 0 edges · snapshot"
+    shown.page.locator(".wb-canvas").focus()
+    shown.page.keyboard.press("ArrowUp")
+    shown.page.keyboard.press("0")
+    shown.slide("nodes", 300)
+
+
 def test_svg_and_png_hold_everything_shown(show):
     shown = show(small())
     shown.page.get_by_role("button", name="Files").click()

@@ -190,8 +190,9 @@ class CircuitView {
   #filter(): Filter {
     const get = <T>(name: string, otherwise: T): T => this.#store.get<T>(name) ?? otherwise;
     return {
-      nodeThreshold: get("node_threshold", 0),
-      edgeThreshold: get("edge_threshold", 0),
+      // Effects are 32-bit numbers: 0.1 leaves out what is 0.1 as one of them, as in Python.
+      nodeThreshold: Math.fround(get("node_threshold", 0)),
+      edgeThreshold: Math.fround(get("edge_threshold", 0)),
       hiddenKinds: get("hidden_kinds", []),
       hiddenSites: get("hidden_sites", []),
       sign: get("sign", "both"),
