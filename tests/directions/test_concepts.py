@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -161,3 +163,41 @@ def test_known_concepts_of_the_demo_are_detected(demo_session):
     assert study["bag_of_words"].auroc < 0.9  # the words alone do not tell: negation turns them
     nearest = study.direction("diff_mean").nearest(demo_session, 5, saes=["resid_post.2"])
     assert "sentiment.positive" in nearest["label"].tolist()
+
+
+def test_a_comparison_that_was_stopped_goes_on(toy_session, tmp_path):
+    """Stopped after the first concept and started again equals one that was not stopped."""
+    sets = [toy_set(), dataclasses.replace(toy_set(), name="again")]
+    options = {"site": "resid_post.0", "methods": ["diff_mean", "reft_r1", "sae_a"], "seed": 3}
+    whole = compare_concepts(toy_session, sets, **options)
+    fitted = []
+
+    def stop(what, done, total):
+        fitted.append(what)
+        if what == "again: sae_a":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare_concepts(toy_session, sets, path=tmp_path / "kept", progress=stop, **options)
+    assert "plural subject: diff_mean" in fitted
+    fitted.clear()
+    resumed = compare_concepts(
+        toy_session,
+        sets,
+        path=tmp_path / "kept",
+        progress=lambda what, done, total: fitted.append(what),
+        **options,
+    )
+    assert "plural subject: diff_mean" not in fitted
+    assert "again: diff_mean" in fitted
+    assert resumed.to_pandas().equals(whole.to_pandas())
+    for name, direction in whole.directions.items():
+        np.testing.assert_array_equal(resumed.directions[name].vector, direction.vector)
+    # Other settings make other studies, and a damaged one is made anew.
+    count = len(list((tmp_path / "kept").iterdir()))
+    compare_concepts(toy_session, sets, path=tmp_path / "kept", **options | {"seed": 4})
+    assert len(list((tmp_path / "kept").iterdir())) == 2 * count == 4
+    for file in (tmp_path / "kept").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    again = compare_concepts(toy_session, sets, path=tmp_path / "kept", **options)
+    assert again.to_pandas().equals(whole.to_pandas())

@@ -6,10 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workbench.directions.concept_comparison import compare_concepts
     from workbench.directions.concept_results import ConceptComparison, ConceptStudy
     from workbench.directions.concept_separability import Separability, separability
     from workbench.directions.concept_sets import ConceptSet, read_concepts
-    from workbench.directions.concepts import compare_concepts, concept
+    from workbench.directions.concepts import concept
     from workbench.directions.direction import Direction
     from workbench.directions.polysemy import SensePairs, ps_eval
     from workbench.directions.probe_results import Probe, ProbeStudy
@@ -28,7 +29,7 @@ _HOMES = {
     "Separability": "concept_separability",
     "TokenScores": "token_scores",
     "UpperBound": "supervised_bound",
-    "compare_concepts": "concepts",
+    "compare_concepts": "concept_comparison",
     "concept": "concepts",
     "probe": "probes",
     "ps_eval": "polysemy",
