@@ -28,6 +28,7 @@ __all__ = [
     "LogitDifference",
     "Metric",
     "MetricLike",
+    "NegativeLogOdds",
     "NegativeLogProbability",
     "NegativeLogit",
     "Outputs",
@@ -177,6 +178,20 @@ class NegativeLogProbability(Metric):
         answers = _given(self._answers, self.name).to(logits.device)
         log_p = logits.log_softmax(-1)
         return -log_p.gather(1, answers[outputs.rows.to(logits.device), None])[:, 0]
+
+
+class NegativeLogOdds(NegativeLogProbability):
+    """−log(p / (1 − p)) of the clean answer: −log p without fading where the model is sure."""
+
+    name = "negative log odds"
+
+    def __call__(self, outputs: Outputs) -> Float[Tensor, " row"]:
+        """Return the log-odds, negated."""
+        logits = _given(outputs.logits, self.name)
+        answers = _given(self._answers, self.name).to(logits.device)
+        index = answers[outputs.rows.to(logits.device), None]
+        rest = logits.scatter(1, index, -torch.inf).logsumexp(-1)
+        return rest - logits.gather(1, index)[:, 0]
 
 
 class KullbackLeibler(Metric):
@@ -350,6 +365,7 @@ _NAMED: dict[str, Callable[[], Metric]] = {
     "logit_difference": LogitDifference,
     "negative_log_probability": NegativeLogProbability,
     "negative_logit": NegativeLogit,
+    "negative_log_odds": NegativeLogOdds,
     "kl": KullbackLeibler,
 }
 
@@ -362,9 +378,9 @@ def resolve_metric(metric: MetricLike, pairs: PromptPairs) -> Metric:
     Parameters
     ----------
     metric
-        A `Metric`; ``"logit_difference"``, ``"negative_log_probability"``, ``"negative_logit"`` or
-        ``"kl"``; a callable (see `CustomMetric`); or None: the logit difference for pairs, −log p
-        of the answer for single prompts (the paper's choices).
+        A `Metric`; ``"logit_difference"``, ``"negative_log_probability"``, ``"negative_logit"``,
+        ``"negative_log_odds"`` or ``"kl"``; a callable (see `CustomMetric`); or None: the logit
+        difference for pairs, −log p of the answer for single prompts (the paper's choices).
     pairs
         The examples.
 
