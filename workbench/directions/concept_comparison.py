@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ def compare_concepts(
     path
         Folder that keeps the study of each concept. A comparison that was stopped goes on with the
         first concept that is missing there, and ends as one that was not; studies of other texts,
-        settings or weights are not taken.
+        settings or weights are not taken. (A judge counts by its name.)
     held_out, site, saes, methods, labels, tokens, pooling, seed, policy, progress
         As for `concept`.
 
@@ -80,15 +80,7 @@ def compare_concepts(
             progress(f"concept {each.name}", number, len(given))
         quiet = dataclasses.replace(settings, progress=_within(progress, each.name))
         split = each.held_out(held_out, seed)
-        studies.append(
-            _kept(
-                path,
-                session,
-                split,
-                quiet,
-                lambda split=split, quiet=quiet: study_concept(session, split, split.name, quiet),
-            )
-        )
+        studies.append(_kept(path, session, split, quiet))
     if progress is not None:
         progress("done", len(given), len(given))
 
@@ -119,11 +111,10 @@ def _kept(
     session: Session,
     given: ConceptSet,
     settings: ConceptSettings,
-    make: Callable[[], ConceptStudy],
 ) -> ConceptStudy:
     """Read a study that was kept, or make and keep it."""
     if path is None:
-        return make()
+        return study_concept(session, given, given.name, settings)
     folder = Path(path).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{_key(session, given, settings)}.wb"
@@ -134,7 +125,7 @@ def _kept(
             found = None  # cut or foreign: made anew below, and written over
         if isinstance(found, ConceptStudy) and found.name == given.name:
             return found.bound_to(session)
-    study = make()
+    study = study_concept(session, given, given.name, settings)
     study.save(file)
     return study
 
@@ -172,8 +163,9 @@ def _labels_of(session: Session, settings: ConceptSettings) -> str:
 
 def _described(method: Method) -> list[Any]:
     """Name a method's settings; functions by their names, which outlive the process."""
-    fields = dataclasses.fields(method) if dataclasses.is_dataclass(method) else ()
-    values = {field.name: getattr(method, field.name) for field in fields}
+    values: dict[str, Any] = {}
+    if dataclasses.is_dataclass(method):
+        values = {each.name: getattr(method, each.name) for each in dataclasses.fields(method)}
     plain = {
         name: getattr(value, "__qualname__", type(value).__name__) if callable(value) else value
         for name, value in values.items()
