@@ -163,9 +163,9 @@ def _labels_of(session: Session, settings: ConceptSettings) -> str:
 
 def _described(method: Method) -> list[Any]:
     """Name a method's settings; functions by their names, which outlive the process."""
-    values: dict[str, Any] = {}
-    if dataclasses.is_dataclass(method):
-        values = {each.name: getattr(method, each.name) for each in dataclasses.fields(method)}
+    settings: Any = method  # methods are dataclasses, but need not be
+    fields = dataclasses.fields(settings) if dataclasses.is_dataclass(settings) else ()
+    values: dict[str, Any] = {each.name: getattr(settings, each.name) for each in fields}
     plain = {
         name: getattr(value, "__qualname__", type(value).__name__) if callable(value) else value
         for name, value in values.items()
