@@ -221,9 +221,8 @@ class Measurements(Result):
 
     def summary(self) -> str:
         """Return one line that says what the result is."""
-        found = self.correlations().set_index("kind")
+        nodes, edges = (float(value) for value in self.correlations()["pearson"])
         return (
-            f"{len(self.nodes)} nodes: correlation {found.loc['nodes', 'pearson']:.3f}; "
-            f"{len(self.edges)} edges: {found.loc['edges', 'pearson']:.3f} (Pearson, predicted "
-            "against measured)"
+            f"{len(self.nodes)} nodes: correlation {nodes:.3f}; {len(self.edges)} edges: "
+            f"{edges:.3f} (Pearson, predicted against measured)"
         )
