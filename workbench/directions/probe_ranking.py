@@ -58,16 +58,16 @@ def f_statistic(
     n = len(labels)
     moments = []
     for rows in (labels, ~labels):
-        part = values[rows]
+        part = values[rows].astype(np.float64)
         mean = np.asarray(part.mean(0), dtype=np.float64).ravel()
-        squares = part.multiply(part) if sparse.issparse(part) else part.astype(np.float64) ** 2
+        squares = part.multiply(part) if sparse.issparse(part) else part**2
         square = np.asarray(squares.mean(0), dtype=np.float64).ravel()
         moments.append((int(rows.sum()), mean, np.maximum(square - mean**2, 0)))
     (n1, m1, v1), (n0, m0, v0) = moments
     between = n1 * n0 / n * (m1 - m0) ** 2
     within = n1 * v1 + n0 * v0
-    # Sums of squares in single precision leave dust where a class is constant.
-    dust = 1e-9 * (n1 * m1**2 + n0 * m0**2)
+    # The difference of large squares leaves dust where a class is constant.
+    dust = 1e-13 * (n1 * m1**2 + n0 * m0**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = between * (n - 2) / within
     ratio = np.where(within <= dust, np.inf, ratio)

@@ -90,7 +90,10 @@ def _labelled(data: ConceptData) -> Iterator[tuple[FeatureRef, str]]:
 def _likeness(label: str, wanted: str) -> float:
     from rapidfuzz import fuzz, utils
 
-    return float(fuzz.token_sort_ratio(label, wanted, processor=utils.default_process))
+    first, second = utils.default_process(label), utils.default_process(wanted)
+    if not first or not second:  # nothing but signs: alike only if the same
+        return 100.0 if label == wanted else 0.0
+    return float(fuzz.token_sort_ratio(first, second))
 
 
 def _best_of(data: ConceptData, refs: list[FeatureRef]) -> FeatureRef:
