@@ -35,7 +35,7 @@ __all__ = ["STRENGTHS", "Condition", "answer", "candidates", "controls", "steer"
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 2.0)
 _ROWS = 640
 _TOGETHER = 3
-_ENOUGH = 0.9
+_ENOUGH = 0.95
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -327,7 +327,7 @@ def _choose(
 ) -> tuple[str, float] | None:
     """Choose the push and strength that turn answers round; among near equals the smallest.
 
-    Near equals reach nine tenths of the best share; the size of a push is its strength times the
+    Near equals reach 95% of the best share; the size of a push is its strength times the
     number of sites it is added at. None where nothing turns.
     """
     before = {(a.type, a.entity): a.refused for a in answers if not a.push}
