@@ -247,7 +247,7 @@ def _entries(
     token, index = token.to(device), index.to(device)
     clean, end = clean.to(device).float(), end.to(device).float()
     flat = gradient.flatten(0, 1)[tokens]
-    scales = site.scales(ends.source[mask])
+    scales = site.scales(ends.source, mask)
     scale = torch.ones_like(clean) if scales is None else scales.to(device).float()[token]
     slopes = torch.empty_like(clean)
     sums = torch.zeros(2, len(tokens), gradient.shape[-1], device=device)

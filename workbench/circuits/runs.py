@@ -166,7 +166,8 @@ class Runs(Shortcuts):
         edits: dict[str, Edit] = {}
         at = torch.searchsorted(chunk, rows)
         start = 0 if prefix is None else prefix.length
-        put = values[:, start:]
+        # Some models view what they get, which needs it in one piece.
+        put = values[:, start:].contiguous()
         if place is site:
             edits[site.hook] = lambda _: put
         elif place is not None:
@@ -174,7 +175,7 @@ class Runs(Shortcuts):
             moved = clean[place.name][at, start:] + (put - clean[site.name][at, start:])
             edits[place.hook] = lambda _: moved
         if stream is not None:
-            below = clean[stream.name][at, start:]
+            below = clean[stream.name][at, start:].contiguous()
             edits[stream.hook] = lambda _: below
         acts, outputs = self.run(
             rows,

@@ -79,7 +79,8 @@ class NodeSite:
 
     def scales(
         self,
-        source: Float[Tensor, "token d_in"],  # noqa: ARG002 - used where a site has scales
+        source: Float[Tensor, "row pos d_in"],  # noqa: ARG002 - used where a site has scales
+        chosen: Tensor,  # noqa: ARG002
     ) -> Float[Tensor, " token"] | None:
         """Return a factor of what nodes write at each token; None where it is one."""
         return None
@@ -133,11 +134,13 @@ class SaeSite(NodeSite):
         """Return decoder rows."""
         return self.sae.decoder_rows(index)
 
-    def scales(self, source: Float[Tensor, "token d_in"]) -> Float[Tensor, " token"] | None:
+    def scales(
+        self, source: Float[Tensor, "row pos d_in"], chosen: Tensor
+    ) -> Float[Tensor, " token"] | None:
         """Return the factor that undoes per-token normalisation."""
         if not renormalises(self.sae.config):
             return None
-        return self.sae.output_scale(source.detach())[:, 0]
+        return self.sae.output_scale(source.detach())[..., 0][chosen.to(self.sae.device)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
