@@ -54,6 +54,20 @@ assert best.set_index("kind").loc["features", "f1"] >= 0.9, best
 assert len(chosen) == 2
 assert abs(again.cosine(direction) - 1) < 1e-6
 """,
+    "05_steering": """
+assert any(word in plain.completion for word in praise[0].misses)
+assert any(word in steered.completion for word in target)
+assert shown.texts.steered.completion == steered.completion
+changed = shown.texts.changes.to_pandas().set_index("label")["change"]
+assert changed["sentiment.positive"].min() < -2, changed
+blames = dose.scores[0].mean((-1, -2))
+assert blames[0, 0] == 0 and blames[0, -1] >= 0.9 and blames[1].max() <= 0.2, blames
+assert answers["unsteered"] != answers["clamp on the name"]
+assert refused.loc["unknown", 0] >= 0.9 and refused.loc["unknown", 1] <= 0.2, refused
+assert (refused.loc["known"] <= 0.1).all(), refused
+assert again[0] == items["clamp on the name"].with_(reference=again[0].reference)
+assert not saved.exists() and s.closed
+""",
 }
 
 
