@@ -80,13 +80,16 @@ export interface Marks {
   drag: Box | null;
 }
 
-const SLICE = 250; // edges between two looks at the clock
+const SLICE = 150; // edges between two looks at the clock
 const WHOLE = 1500; // edges that are drawn in one go
-const SPARE = 0.25; // of the screen, on each side of the bitmaps
+const SPARE = 400; // pixels beyond the screen on each side of the bitmaps, at most half of it
+const BLUR = 1.35; // by which factor a bitmap may be scaled while the hand moves
 
 interface Bitmaps {
+  /** The edges, and once they are `whole` the nodes above them: most frames need this one only. */
   edges: HTMLCanvasElement;
   nodes: HTMLCanvasElement;
+  whole: boolean;
   camera: Camera;
 }
 
@@ -125,12 +128,16 @@ export class Painter {
     this.#stale = true;
   }
 
-  /** Draw a frame; true while a sharper one is being made, so that the caller asks again. */
-  frame(camera: Camera, marks: Marks, inset: Box, budget: number): boolean {
+  get #spare(): [number, number] {
+    return [Math.min(SPARE, this.#width / 2), Math.min(SPARE, this.#height / 2)];
+  }
+
+  /** Draw a frame; true while it is not sharp yet, so that the caller asks again. */
+  frame(camera: Camera, marks: Marks, inset: Box, moving: boolean): boolean {
     const scene = this.#scene;
     const context = this.#canvas.getContext("2d");
     if (!scene || !context || !this.#width) return false;
-    this.#refine(scene, camera, budget);
+    this.#refine(scene, camera, moving);
     const { surface } = this.#colours;
     context.setTransform(this.#ratio, 0, 0, this.#ratio, 0, 0);
     context.fillStyle = surface;
@@ -138,21 +145,26 @@ export class Painter {
     this.#rows(context, scene, camera, inset);
     const centre = marks.hover >= 0 ? marks.hover : marks.focus;
     const quiet = centre >= 0;
+    // Scaled roughly while the hand moves.
+    context.imageSmoothingEnabled = !moving;
     this.#blit(context, "edges", camera, quiet ? 0.22 : 1);
     this.#hulls(context, scene, camera, marks);
     const near = centre >= 0 ? this.#linked(context, scene, camera, centre) : new Set<number>();
-    this.#blit(context, "nodes", camera, quiet ? 0.45 : 1);
+    if (quiet || !this.#front?.whole) this.#blit(context, "nodes", camera, quiet ? 0.45 : 1);
     for (const item of near) drawNode(context as Pen, scene, camera, item, this.#colours);
     this.#marks(context, scene, camera, marks, near);
     this.#axes(context, scene, camera, inset);
     if (marks.drag) this.#rubber(context, marks.drag);
-    return this.#job !== null || this.#stale;
+    return this.#job !== null || this.#stale || this.#front?.camera.scale !== camera.scale;
   }
 
-  #refine(scene: Scene, camera: Camera, budget: number): void {
+  #refine(scene: Scene, camera: Camera, moving: boolean): void {
     const small = scene.shown.weight.length <= WHOLE;
-    const deadline = performance.now() + budget;
-    const moved = !this.#front || this.#front.camera.scale !== camera.scale || !this.#covered(this.#front.camera, camera);
+    const deadline = performance.now() + (moving ? 4 : 10);
+    const factor = this.#front ? camera.scale / this.#front.camera.scale : 0;
+    // A sharp picture can wait for the hand to rest; a blurred one, or a missing border, cannot.
+    const poor = moving ? factor > BLUR || factor < 1 / BLUR : factor !== 1;
+    const moved = !this.#front || poor || !this.#covered(this.#front.camera, camera);
     if (this.#job && (this.#stale || far(this.#job.bitmaps.camera, camera, this.#width, this.#height))) this.#job = null;
     if (!this.#job && (this.#stale || moved)) {
       this.#job = this.#start(scene, camera);
@@ -172,16 +184,17 @@ export class Painter {
   #start(scene: Scene, camera: Camera): { bitmaps: Bitmaps; steps: Generator<void> } {
     const make = (): HTMLCanvasElement => {
       const canvas = document.createElement("canvas");
-      canvas.width = Math.ceil(this.#width * (1 + 2 * SPARE) * this.#ratio);
-      canvas.height = Math.ceil(this.#height * (1 + 2 * SPARE) * this.#ratio);
+      canvas.width = Math.ceil((this.#width + 2 * this.#spare[0]) * this.#ratio);
+      canvas.height = Math.ceil((this.#height + 2 * this.#spare[1]) * this.#ratio);
       return canvas;
     };
-    const bitmaps = { edges: make(), nodes: make(), camera };
+    const bitmaps = { edges: make(), nodes: make(), camera, whole: false };
     return { bitmaps, steps: this.#steps(scene, bitmaps) };
   }
 
-  *#steps(scene: Scene, { edges, nodes, camera }: Bitmaps): Generator<void> {
-    const [spareX, spareY] = [this.#width * SPARE, this.#height * SPARE];
+  *#steps(scene: Scene, bitmaps: Bitmaps): Generator<void> {
+    const { edges, nodes, camera } = bitmaps;
+    const [spareX, spareY] = this.#spare;
     const box = region(camera, { left: -spareX, top: -spareY, right: this.#width + spareX, bottom: this.#height + spareY });
     const prepare = (canvas: HTMLCanvasElement): CanvasRenderingContext2D => {
       // Kept in plain memory: there, asking for one pixel ends a slice, and its cost is known.
@@ -209,19 +222,28 @@ export class Painter {
         yield;
       }
     }
+    context.resetTransform();
+    context.globalAlpha = 1;
+    context.drawImage(nodes, 0, 0);
+    context.getImageData(0, 0, 1, 1);
+    bitmaps.whole = true;
   }
 
   /** Whether the bitmaps made for `made` still reach a little beyond the screen at `now`. */
   #covered(made: Camera, now: Camera): boolean {
-    const reach = 0.6 * SPARE;
-    return Math.abs(now.x - made.x) <= reach * this.#width && Math.abs(now.y - made.y) <= reach * this.#height;
+    const factor = now.scale / made.scale;
+    const [spareX, spareY] = this.#spare;
+    const [dx, dy] = [now.x - (made.x + spareX) * factor, now.y - (made.y + spareY) * factor];
+    const [wide, high] = [(this.#width + 2 * spareX) * factor, (this.#height + 2 * spareY) * factor];
+    const reach = 40;
+    return dx <= -reach && dy <= -reach && dx + wide >= this.#width + reach && dy + high >= this.#height + reach;
   }
 
   #blit(context: CanvasRenderingContext2D, which: "edges" | "nodes", camera: Camera, alpha: number): void {
     const front = this.#front;
     if (!front) return;
     const factor = camera.scale / front.camera.scale;
-    const [spareX, spareY] = [this.#width * SPARE, this.#height * SPARE];
+    const [spareX, spareY] = this.#spare;
     context.globalAlpha = alpha;
     context.drawImage(
       front[which],

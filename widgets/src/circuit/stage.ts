@@ -126,7 +126,7 @@ export class Stage {
   #frame(): void {
     this.#asked = 0;
     const moving = performance.now() - this.#moving < 150;
-    if (this.#painter.frame(this.#camera, this.#marks, this.#inset(), moving ? 4 : 10)) this.draw();
+    if (this.#painter.frame(this.#camera, this.#marks, this.#inset(), moving)) this.draw();
   }
 
   #inset(): Box {
