@@ -10,8 +10,9 @@ import torch
 
 import workbench as wb
 from workbench.circuits.budget import CancelledError
+from workbench.circuits.cluster_groups import group_rows
 from workbench.circuits.cluster_parts import ScanSettings, scan
-from workbench.circuits.clusters import _cluster, clusters
+from workbench.circuits.clusters import clusters
 from workbench.demo import corpus
 from workbench.errors import InputError, LoadError
 
@@ -109,7 +110,7 @@ def test_vectors_of_one_direction_come_together(method) -> None:
     for kind in range(3):
         rows[truth == kind, 10 * kind : 10 * kind + 5] += 1
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    found = _cluster(sparse.csr_matrix(rows), 3, method, seed=0)
+    found = group_rows(sparse.csr_matrix(rows), 3, method, seed=0)
     np.testing.assert_array_equal(found, truth)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from workbench.circuits.ablation_parts import Kept, Means, adding_to, merge_edits
 from workbench.circuits.bases import Basis, Replace, expand, make_bases
 from workbench.circuits.metrics import CustomMetric, MetricLike, resolve_metric
 from workbench.circuits.pairs import PromptPairs
@@ -41,42 +41,6 @@ _ERROR = NODE_KINDS.index("error")
 def default_start_layer(n_layers: int) -> int:
     """First layer that is ablated: the paper's 2 of 6 and 8 of 26."""
     return n_layers // 3
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Kept:
-    """Which nodes stay, by basis; a basis that is missing keeps nothing.
-
-    Parameters
-    ----------
-    parts
-        Which features, neurons or heads stay, by position.
-    errors
-        At which positions the error stays.
-    """
-
-    parts: Mapping[str, Bool[Tensor, "pos n"]]
-    errors: Mapping[str, Bool[Tensor, " pos"]]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Means:
-    """Means that ablated nodes take.
-
-    Parameters
-    ----------
-    parts
-        Mean f of each basis.
-    errors
-        Mean ε of each basis with an error.
-    by_position
-        Whether they are position-wise. Where prompts differ in length, positions do not
-        correspond, and the mean over all positions but the first (BOS apart) stands for all.
-    """
-
-    parts: Mapping[str, Float[Tensor, "pos n *d"]]
-    errors: Mapping[str, Float[Tensor, "pos d"]]
-    by_position: bool
 
 
 class Runner:
@@ -167,10 +131,10 @@ class Runner:
             mask = source.clean.mask[rows, : runs.width(rows)]
             place = self._place(mask, by_position)
             counts += place.sum((0, 1)).double()
-            edits = _merge(
+            edits = merge_edits(
                 edit
                 for basis in self.bases.values()
-                for edit in basis.edits(_adding(sums, basis, place))
+                for edit in basis.edits(adding_to(sums, basis, place))
             )
             # Captured only so that the run goes as far as the last of them.
             visited = [basis.out_site for basis in self.bases.values()]
@@ -216,7 +180,7 @@ class Runner:
 
         for rows in self._chunks(len(self.pairs)):
             mask = self.pairs.clean.mask[rows, : self.runs.width(rows)]
-            edits = _merge(
+            edits = merge_edits(
                 edit for basis in self.bases.values() for edit in basis.edits(watching(basis, mask))
             )
             visited = [basis.out_site for basis in self.bases.values()]
@@ -262,13 +226,13 @@ class Runner:
         for rows in self._chunks(len(self.pairs)):
             edits: dict[str, Edit] = {}
             if kept is not None:
-                edits = _merge(
+                edits = merge_edits(
                     edit
                     for basis in self.bases.values()
                     for edit in basis.edits(self._replacing(basis, kept))
                 )
             if more:
-                edits = _merge([*edits.items(), *more.items()])
+                edits = merge_edits([*edits.items(), *more.items()])
             with torch.inference_mode():
                 value = self.metric(self.runs.run(rows, edits=edits)[1])
             found.append(value.double().cpu().numpy())
@@ -382,42 +346,3 @@ def make_runner(
     """Make the runner of a circuit's nodes; see `Runner` for the options."""
     bases = make_bases(session.model, session.saes, nodes, sites)
     return Runner(session, bases, pairs, metric, **options)  # type: ignore[arg-type]
-
-
-def _adding(sums: dict[tuple[str, bool], Tensor], basis: Basis, place: Tensor) -> Replace:
-    """Add f and ε of a run to their sums by slot, and leave them as they are."""
-
-    def replace(f: Tensor, error: Tensor) -> tuple[Tensor, Tensor | None]:
-        weights = place.to(f.device)
-        pieces = [(False, f)] + ([(True, error)] if basis.has_error else [])
-        for is_error, value in pieces:
-            flat = value.reshape(*value.shape[:2], -1)
-            part = torch.einsum("bps,bpn->sn", weights, flat).double()
-            part = part.reshape(-1, *value.shape[2:])
-            key = (basis.name, is_error)
-            sums[key] = sums[key] + part if key in sums else part
-        return f, None
-
-    return replace
-
-
-def _merge(edits: Iterable[tuple[object, Edit]]) -> dict[str, Edit]:
-    """One function per hook, in order."""
-    lists: dict[str, list[Edit]] = {}
-    for site, edit in edits:
-        hook = site if isinstance(site, str) else site.hook  # type: ignore[attr-defined]
-        lists.setdefault(hook, []).append(edit)
-    return {hook: _chain(functions) for hook, functions in lists.items()}
-
-
-def _chain(functions: Sequence[Edit]) -> Edit:
-    if len(functions) == 1:
-        return functions[0]
-
-    def edit(value: Tensor) -> Tensor:
-        for function in functions:
-            changed = function(value)
-            value = value if changed is None else changed
-        return value
-
-    return edit

@@ -13,18 +13,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from workbench.circuits.cluster_parts import Part, Represent, ScanSettings, scan
+from workbench.circuits.cluster_groups import (
+    ClusterMethod,
+    group_rows,
+    name_cluster,
+    strongest_features,
+    unit_rows,
+)
+from workbench.circuits.cluster_parts import Represent, ScanSettings, scan
 from workbench.circuits.discovery import discover
 from workbench.circuits.graph import Circuit
 from workbench.circuits.pairs import PromptPair, PromptPairs
 from workbench.errors import InputError, unknown
-from workbench.features.refs import FeatureRef, FeatureSet
+from workbench.features.refs import FeatureSet
 from workbench.results import Result
 
 if TYPE_CHECKING:
@@ -33,8 +40,6 @@ if TYPE_CHECKING:
     from workbench.session import Session
 
 __all__ = ["ClusterMethod", "TokenClusters", "clusters"]
-
-ClusterMethod = Literal["spectral", "kmeans"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -327,10 +332,10 @@ def clusters(
             f"n_clusters={n_clusters}; give more texts or raise max_loss"
         )
     width = sum(session.saes[name].d_sae for name in chosen)
-    unit = _unit_rows(found, width)
-    groups = _cluster(unit, n_clusters, method, seed)
+    unit = unit_rows(found, width)
+    groups = group_rows(unit, n_clusters, method, seed)
     sums = [np.asarray(unit[groups == number].mean(0)).ravel() for number in range(n_clusters)]
-    names = tuple(_strongest(session, chosen, mean) for mean in sums)
+    names = tuple(strongest_features(session, chosen, mean) for mean in sums)
     strings = session.model.tokenizing.strings
     targets = tuple(strings[int(token)] for token in found.target)
     return TokenClusters(
@@ -346,7 +351,9 @@ def clusters(
         features=names,
         coherence=np.array([np.linalg.norm(mean) for mean in sums]),
         labels=tuple(
-            _label(session, [t for t, g in zip(targets, groups, strict=True) if g == number], refs)
+            name_cluster(
+                session, [t for t, g in zip(targets, groups, strict=True) if g == number], refs
+            )
             for number, refs in enumerate(names)
         ),
         folder="" if folder is None else str(folder),
@@ -380,53 +387,3 @@ def _sites(session: Session) -> tuple[str, ...]:
 
 def _unpadded(row: np.ndarray) -> list[int]:
     return [int(token) for token in row if token >= 0]
-
-
-def _unit_rows(part: Part, width: int) -> Any:
-    """Vectors of unit length as a sparse matrix; empty ones stay zero."""
-    from scipy import sparse
-    from sklearn.preprocessing import normalize
-
-    shape = (len(part), width)
-    return normalize(sparse.csr_matrix((part.values, part.columns, part.offsets), shape=shape))
-
-
-def _cluster(unit: Any, n: int, method: str, seed: int) -> Int[np.ndarray, " token"]:
-    """Cluster unit vectors; clusters are numbered by falling size."""
-    if method == "spectral":
-        from sklearn.cluster import SpectralClustering
-
-        cosine = np.clip((unit @ unit.T).toarray(), -1, 1)
-        similarity = 1 - np.arccos(cosine) / np.pi
-        fitted = SpectralClustering(n, affinity="precomputed", random_state=seed).fit(similarity)
-    else:
-        from sklearn.cluster import KMeans
-
-        fitted = KMeans(n, n_init=4, random_state=seed).fit(unit)
-    sizes = np.bincount(fitted.labels_, minlength=n)
-    place = np.empty(n, dtype=np.int64)
-    place[np.argsort(-sizes, kind="stable")] = np.arange(n)
-    return np.asarray(place[fitted.labels_])
-
-
-def _strongest(session: Session, sites: Sequence[str], mean: np.ndarray) -> tuple[str, ...]:
-    ends = np.cumsum([0, *(session.saes[name].d_sae for name in sites)])
-    order = np.argsort(-np.abs(mean), kind="stable")[:20]
-    found = []
-    for column in order[np.abs(mean[order]) > 0]:
-        site = int(np.searchsorted(ends, column, side="right")) - 1
-        found.append(str(FeatureRef(sites[site], int(column - ends[site]))))
-    return tuple(found)
-
-
-def _label(session: Session, targets: Sequence[str], features: Sequence[str]) -> str:
-    """Name the most frequent tokens, and the labels of the strongest features where there are."""
-    common = [token.strip() for token, _ in Counter(targets).most_common(3)]
-    words = []
-    for name in features[:8]:
-        ref = FeatureRef.parse(name)
-        label = session.saes[ref.sae].labels().get(ref.index)
-        if label and label not in words:
-            words.append(label)
-    told = f" ({', '.join(words[:2])})" if words else ""
-    return f"⟶ {' / '.join(common)}{told}"

@@ -9,14 +9,16 @@ faithfulness moves when one node leaves the circuit.
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from workbench.circuits.ablation import ErrorSetting, Runner, make_runner
 from workbench.circuits.baselines import random_subsets
+from workbench.circuits.budget import Meter
 from workbench.circuits.curves import FaithfulnessCurve, Minimality, ratio
 from workbench.circuits.metrics import MetricLike
 from workbench.circuits.pairs import PromptPairs, load_pairs
@@ -52,6 +54,8 @@ def faithfulness(
     seed: int = 0,
     metric: MetricLike = None,
     label: str = "circuit",
+    progress: bool | Callable[[int, int, str], None] = False,
+    cancel: threading.Event | Callable[[], bool] | None = None,
     **options: Any,
 ) -> FaithfulnessCurve:
     """Measure faithfulness, completeness and minimality against the node threshold.
@@ -85,6 +89,10 @@ def faithfulness(
         None for the circuit's own where it has a name; needed for custom ones.
     label
         Name of the curve in plots and comparisons.
+    progress
+        True for a progress bar, or a function called with (done, total, what).
+    cancel
+        An event or a function that says whether to stop; stopping raises ``CancelledError``.
     **options
         ``start_layer``, ``reference``, ``ablate_embedding``, ``means_of``: see
         `workbench.circuits.ablation.Runner`.
@@ -110,6 +118,7 @@ def faithfulness(
     sizes = np.zeros((len(settings), len(grid)), dtype=np.int64)
     by_chance = np.full((len(settings), len(grid), max(random, 0), len(runner.pairs)), np.nan)
     without = np.full((len(settings), len(grid)), np.nan)
+    meter = Meter(len(settings) * len(grid), progress, cancel)
     for s, setting in enumerate(settings):
         for t, threshold in enumerate(grid):
             rows = np.flatnonzero(counted & (np.abs(circuit.nodes.effect) > threshold))
@@ -126,6 +135,8 @@ def faithfulness(
                 without[s, t] = _leaving_one_out(
                     runner, circuit, rows, setting, inside[s, t], sample, rng
                 )
+            meter.step(f"threshold {threshold:.3g}, errors {setting}")
+    meter.close()
     return FaithfulnessCurve(
         provenance=session.model.provenance(
             runner.pairs.clean.policy, saes=circuit.provenance.saes, seed=seed
@@ -296,25 +307,22 @@ def _runner(
     )
 
 
-_RUNNERS: weakref.WeakKeyDictionary[Any, dict[Any, tuple[Any, Runner]]]
-_RUNNERS = weakref.WeakKeyDictionary()
-
-
 def _remembered(
     session: Session, circuit: Circuit, pairs: Any, metric: MetricLike, options: dict[str, Any]
 ) -> Runner:
     """Make the runner of these arguments once; examples are compared by identity."""
-    known = _RUNNERS.setdefault(circuit, {})
+    # Kept on the model, so that closing the session frees them with it.
+    runners = vars(session.model).setdefault("_circuit_runners", weakref.WeakKeyDictionary())
+    known: dict[Any, tuple[Any, Any, Runner]] = runners.setdefault(circuit, {})
     key = (
-        id(session),
         id(pairs),
-        str(metric),
+        metric if isinstance(metric, str) else id(metric),
         tuple(sorted((k, str(v)) for k, v in options.items())),
     )
     if key not in known:
-        # The examples are kept with it, so that their identity is not taken by others.
-        known[key] = (pairs, _runner(session, circuit, pairs, metric, options))
-    return known[key][1]
+        # Examples and metric are kept with it, so that their identity is not taken by others.
+        known[key] = (pairs, metric, _runner(session, circuit, pairs, metric, options))
+    return known[key][2]
 
 
 def _grid(circuit: Circuit, counted: np.ndarray, thresholds: Sequence[float] | None) -> np.ndarray:

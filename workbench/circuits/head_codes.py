@@ -20,17 +20,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from workbench.circuits.head_comparison import HeadComparison, compare_scores
 from workbench.circuits.head_outputs import HeadEffects, HeadPrompts, Pooling, head_outputs
 from workbench.errors import InputError
 from workbench.results import Result
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
     from workbench.session import Session
 
-__all__ = ["HeadCircuit", "HeadComparison", "head_circuit"]
+__all__ = ["HeadCircuit", "head_circuit"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -111,7 +111,12 @@ class HeadCircuit(Result):
             raise InputError(f"got truth of shape {true.shape}, expected {self.unique.shape}")
         if true.all() or not true.any():
             raise InputError(f"{int(true.sum())} of {true.size} heads are true: nothing to compare")
-        return _compare(self, true, share if isinstance(truth, HeadEffects) else None)
+        return compare_scores(
+            self.provenance,
+            self.unique,
+            true,
+            share if isinstance(truth, HeadEffects) else None,
+        )
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per head, highest score first."""
@@ -134,80 +139,6 @@ class HeadCircuit(Result):
         return (
             f"head circuit from codes: {self.unique.size} heads, {len(self.positive)} prompts, "
             f"SAE trained in {self.seconds:.1f} s"
-        )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class HeadComparison(Result):
-    """How well codes find the true heads.
-
-    Parameters
-    ----------
-    true
-        The true heads.
-    share
-        Share of the strongest effect from which a head counts as true, None where they were given.
-    thresholds
-        Numbers of unique codes from which a head is predicted, falling; the first predicts none.
-    true_positive_rate, false_positive_rate
-        At each threshold.
-    auc
-        Area under the ROC curve.
-    f1
-        Largest F1 = 2TP / (2TP + FP + FN) over thresholds.
-    rate_harmonic_mean
-        Largest harmonic mean of the true-positive and the true-negative rate over thresholds: what
-        the paper calls F1. It ignores how rare true heads are, so it reads higher.
-    f1_threshold
-        Number of unique codes at which `f1` is reached.
-    """
-
-    view_class: ClassVar[str | None] = None
-
-    true: Bool[np.ndarray, "layer head"]
-    share: float | None
-    thresholds: Float[np.ndarray, " step"]
-    true_positive_rate: Float[np.ndarray, " step"]
-    false_positive_rate: Float[np.ndarray, " step"]
-    auc: float
-    f1: float
-    rate_harmonic_mean: float
-    f1_threshold: int
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the ROC curve."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {
-                "unique_codes": self.thresholds,
-                "true_positive_rate": self.true_positive_rate,
-                "false_positive_rate": self.false_positive_rate,
-            }
-        )
-
-    def plot(self) -> go.Figure:
-        """Draw the ROC curve."""
-        import plotly.graph_objects as go
-
-        from workbench.plots import styled
-
-        figure = go.Figure()
-        figure.add_scatter(
-            x=self.false_positive_rate,
-            y=self.true_positive_rate,
-            mode="lines+markers",
-            name=f"codes, AUC {self.auc:.2f}",
-            text=[f"≥ {t:.0f} codes" if np.isfinite(t) else "none" for t in self.thresholds],
-        )
-        figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="chance", line={"dash": "dot"})
-        return styled(figure, x="false-positive rate", y="true-positive rate")
-
-    def summary(self) -> str:
-        """Return one line that says what the result is."""
-        return (
-            f"{int(self.true.sum())} of {self.true.size} heads are true: AUC {self.auc:.3f}, "
-            f"F1 {self.f1:.3f}, harmonic mean of rates {self.rate_harmonic_mean:.3f}"
         )
 
 
@@ -397,29 +328,3 @@ def _edges(
                 found.append((a, b, count))
     found.sort(key=lambda edge: -edge[2])
     return np.array(found, dtype=np.int64).reshape(-1, 3)
-
-
-def _compare(found: HeadCircuit, true: np.ndarray, share: float | None) -> HeadComparison:
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    scores, truth = found.unique.ravel(), true.ravel()
-    fpr, tpr, thresholds = roc_curve(truth, scores, drop_intermediate=False)
-    positives, negatives = truth.sum(), (~truth).sum()
-    hits, false = tpr * positives, fpr * negatives
-    # 2TP / (2TP + FP + FN), with FN = positives − TP.
-    f1 = 2 * hits / (hits + false + positives)
-    rates = np.stack([tpr, 1 - fpr])
-    harmonic = 2 * rates.prod(0) / np.maximum(rates.sum(0), 1e-12)
-    best = int(f1.argmax())
-    return HeadComparison(
-        provenance=found.provenance,
-        true=true,
-        share=share,
-        thresholds=thresholds,
-        true_positive_rate=tpr,
-        false_positive_rate=fpr,
-        auc=float(roc_auc_score(truth, scores)),
-        f1=float(f1[best]),
-        rate_harmonic_mean=float(harmonic.max()),
-        f1_threshold=int(thresholds[best]) if np.isfinite(thresholds[best]) else 0,
-    )
