@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -63,9 +64,12 @@ class Context:
         return float(self.values[self.peak])
 
 
-def _known(context: Context) -> Context:
+def _known(context: Context, special: Sequence[int]) -> Context:
     """Cut a context to the stretch of known activations around the token it is for."""
-    gaps = np.flatnonzero(np.isnan(context.values))
+    values = np.where(
+        np.isnan(context.values) & np.isin(context.token_ids, special), 0, context.values
+    ).astype(context.values.dtype)
+    gaps = np.flatnonzero(np.isnan(values))
     first = int(gaps[gaps < context.peak].max(initial=-1)) + 1
     stop = int(gaps[gaps > context.peak].min(initial=len(context.values)))
     return Context(
@@ -74,7 +78,7 @@ def _known(context: Context) -> Context:
         peak=context.peak - first,
         tokens=context.tokens[first:stop],
         token_ids=context.token_ids[first:stop],
-        values=context.values[first:stop],
+        values=values[first:stop],
     )
 
 
@@ -310,11 +314,15 @@ class Dashboard(Result):
     def known(self) -> Dashboard:
         """Return the page with its contexts cut to the tokens whose activations are known.
 
-        What an index does not keep (activations far from a context's own token, and at special
-        tokens) is NaN, which other tools' files cannot hold.
+        What an index does not keep (activations far from a context's own token) is NaN, which
+        other tools' files cannot hold. Special tokens, which are not counted, stand as 0 there
+        where the session that knows them is at hand.
         """
+        special = [] if self.session is None else self.session.tokenizer.all_special_ids
         groups = (
-            dataclasses.replace(group, contexts=tuple(map(_known, group.contexts)))
+            dataclasses.replace(
+                group, contexts=tuple(_known(context, special) for context in group.contexts)
+            )
             for group in self.groups
         )
         made = dataclasses.replace(self, groups=tuple(groups))
