@@ -2,7 +2,8 @@
 
 import { h } from "../ui/dom";
 import { fit, held, pan, reveal, toWorld, zoom, type Box, type Camera } from "./camera";
-import { Painter, palette, type Marks, type Palette } from "./paint";
+import { palette, type Palette } from "./draw";
+import { Painter, type Marks } from "./paint";
 import type { Scene } from "./scene";
 
 export interface StageActions {

@@ -1,7 +1,7 @@
 // The picture of everything shown as SVG or PNG, drawn by the same hand as the canvas on screen.
 
 import type { Camera } from "./camera";
-import { drawNode, edgeStyle, trace, type Palette, type Pen } from "./paint";
+import { drawNode, edgeStyle, trace, type Palette, type Pen } from "./draw";
 import type { Scene } from "./scene";
 
 const SPACE = "http://www.w3.org/2000/svg";

@@ -1,33 +1,26 @@
 // The circuit view: which nodes bring a behaviour about, through which edges.
 
 import { code } from "../circuit/code";
-import { countAt, Graph, membersOf, nameOf, ranked, remaining, show, stepAt, thresholdFor, toggle, type Circuit, type Filter, type Supernode } from "../circuit/data";
+import { Graph, membersOf, nameOf, ranked, remaining, show, toggle, type Circuit, type Filter, type Supernode } from "../circuit/data";
 import type { Brief } from "../circuit/dashboard";
+import { Faith } from "../circuit/faith";
+import { Files, type Ask } from "../circuit/files";
 import { filterCard, filtering, type FilterState } from "../circuit/filters";
+import { Groups } from "../circuit/groups";
 import { layout } from "../circuit/layout";
 import { Panel, signed, type Measurement } from "../circuit/panel";
 import { Scene } from "../circuit/scene";
+import { slider } from "../circuit/slider";
 import { Stage } from "../circuit/stage";
-import { png, svg } from "../circuit/svg";
 import { NotRecorded, Superseded, type Store } from "../store/types";
-import { copyText, download } from "../ui/clipboard";
+import { copyText } from "../ui/clipboard";
 import { debounce, fill, h } from "../ui/dom";
 import { count, number, percent, plural, printable } from "../ui/format";
 import { Frame } from "../ui/frame";
 import { badge, fillBadge, provenanceCard } from "../ui/provenance";
 import { mounter, widget } from "../ui/view";
 
-interface Faithfulness {
-  value: number | null;
-  low: number | null;
-  high: number | null;
-  nodes: number;
-  examples: number;
-}
-
 const STATE = ["node_threshold", "edge_threshold", "pinned", "picked", "focus", "supernodes", "hidden_kinds", "hidden_sites", "sign", "only", "query", "side"] as const;
-const REST = 140; // milliseconds after which a moved slider counts as set
-
 class CircuitView {
   readonly #frame: Frame;
   readonly #stage: Stage;
@@ -39,26 +32,24 @@ class CircuitView {
   #briefs = new Map<string, Brief | null>();
   #opened: Record<string, unknown> = {};
   #generation = 0;
-  #timer: ReturnType<typeof setTimeout> | null = null;
-  #told = "";
 
   readonly #title = h("span", { class: "wb-title wb-clip" });
   readonly #summary = h("span", { class: "wb-muted wb-clip wb-summary" });
-  readonly #nodes = this.#slider("nodes");
-  readonly #edges = this.#slider("edges");
-  readonly #faith = h("button", { class: "wb-badge wb-faith", type: "button", onclick: () => void this.#measureFaithfulness() });
+  readonly #nodes = slider("nodes", () => this.#graph?.nodeRank ?? null, (threshold) => this.#store.set({ node_threshold: threshold }));
+  readonly #edges = slider("edges", () => this.#graph?.edgeRank ?? null, (threshold) => this.#store.set({ edge_threshold: threshold }));
+  readonly #faith: Faith;
   readonly #badge = badge(
     (button, pinned) => this.#showProvenance(button, pinned),
     () => this.#frame.card.hide(),
   );
   readonly #search = h("input", { type: "text", class: "wb-search", placeholder: "Search nodes and labels", "aria-label": "Search nodes and labels", spellcheck: "false" });
   readonly #filterButton = h("button", { class: "wb-quiet", type: "button", "aria-haspopup": "dialog", onclick: () => this.#card(this.#filterButton, this.#filters()) }, "Filter");
-  readonly #groups = h("select", { "aria-label": "Supernodes", onchange: () => this.#chooseGrouping() });
+  readonly #groups: Groups;
+  readonly #files: Files;
   readonly #side = h("select", { "aria-label": "Circuit shown", hidden: true, onchange: () => this.#store.set({ side: Number(this.#side.value) }) });
   readonly #full = h("button", { class: "wb-quiet", type: "button", onclick: () => void this.#fullScreen() }, "Full screen");
-  readonly #exports = h("button", { class: "wb-quiet", type: "button", "aria-haspopup": "dialog", onclick: () => this.#card(this.#exports, this.#files()) }, "Files");
+  readonly #exports = h("button", { class: "wb-quiet", type: "button", "aria-haspopup": "dialog", onclick: () => this.#card(this.#exports, this.#files.menu()) }, "Files");
   readonly #copied = h("button", { class: "wb-quiet", type: "button", onclick: () => void this.#copyCode() }, "Copy as code");
-  readonly #file = h("input", { type: "file", accept: ".json,.gz,application/json", hidden: true, "aria-label": "Open a circuit or graph file" });
   readonly #main = h("div", { class: "wb-graph" });
   readonly #refresh = debounce(() => this.#draw());
   readonly #undo: (() => void)[] = [];
@@ -89,20 +80,25 @@ class CircuitView {
       send: (destination) => void this.#send(destination),
       supernodes: (next) => this.#store.set({ supernodes: next }),
     });
+    const live = (): boolean => this.#live();
+    const ask: Ask = (words, kind, params, failed) => this.#ask(words, kind, params, failed);
+    this.#faith = new Faith(store, this.#frame, () => this.#data?.can.faithfulness === true && live(), this.#refresh);
+    this.#groups = new Groups(store, { ask, live, graph: () => this.#graph });
+    this.#files = new Files({ frame: this.#frame, ask, live, close: () => this.#closeCard(), picture: () => ({ scene: this.#scene!, palette: this.#stage.palette }) });
     fill(
       this.#frame.head,
       this.#title,
       this.#summary,
       this.#nodes.element,
       this.#edges.element,
-      this.#faith,
+      this.#faith.element,
     );
     const tools = h(
       "div",
       { class: "wb-tools", role: "toolbar", "aria-label": "Graph controls" },
       this.#search,
       this.#filterButton,
-      this.#groups,
+      this.#groups.element,
       this.#side,
       this.#stage.zoom,
       h("span", { class: "wb-grow" }),
@@ -110,7 +106,7 @@ class CircuitView {
       this.#full,
       this.#exports,
       this.#copied,
-      this.#file,
+      this.#files.input,
     );
     fill(this.#main, tools, h("div", { class: "wb-split" }, this.#stage.element, this.#panel.element));
     this.#search.addEventListener("input", () => this.#store.set({ query: this.#search.value }));
@@ -120,7 +116,6 @@ class CircuitView {
       else return;
       event.preventDefault();
     });
-    this.#file.addEventListener("change", () => void this.#openFile());
     this.#frame.root.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.#closeCard();
     });
@@ -142,7 +137,7 @@ class CircuitView {
   }
 
   dispose(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#faith.dispose();
     for (const undo of this.#undo) undo();
     this.#stage.dispose();
     this.#frame.dispose();
@@ -156,7 +151,7 @@ class CircuitView {
       this.#data = data;
       this.#graph = null;
       this.#briefs.clear();
-      this.#told = "";
+      this.#faith.reset();
       this.#opened = (data as unknown as { opened: Record<string, unknown> }).opened;
       this.#frame.clearErrors("Could not show the circuit");
       fill(this.#frame.body, this.#main);
@@ -238,10 +233,10 @@ class CircuitView {
     this.#filterButton.textContent = set ? `Filter \u00b7 ${set}` : "Filter";
     this.#nodes.show(remaining(graph.nodeRank, filter.nodeThreshold), shown.nodes, graph.n);
     this.#edges.show(remaining(graph.edgeRank, filter.edgeThreshold), shown.edge.length, graph.m);
-    this.#drawGroups(supernodes);
+    this.#groups.show(supernodes);
     this.#marks();
     this.#drawPanel();
-    this.#drawFaithfulness(shown.nodes);
+    this.#faith.show(shown.nodes);
     fillBadge(this.#badge, data.provenance, { state: "unchecked" });
     this.#badge.setAttribute("aria-label", `Provenance: ${data.provenance.summary}`);
     this.#exports.disabled = this.#copied.disabled = false;
@@ -398,69 +393,13 @@ class CircuitView {
   #key(key: string, item: number): boolean {
     const lower = key.toLowerCase();
     if (key === "Escape") this.#store.set(item >= 0 ? { focus: "" } : { picked: [] });
-    else if (lower === "g") this.#group();
+    else if (lower === "g") this.#groups.group();
     else if (item < 0) return false;
     else if (key === " " || key === "Enter") this.#toggle(item);
     else if (lower === "p") this.#store.set({ pinned: toggle(this.#names("pinned"), this.#name(item)) });
     else if (lower === "a" && this.#data!.can.measure && this.#live()) void this.#measure(this.#name(item));
     else return false;
     return true;
-  }
-
-  // Supernodes
-
-  #drawGroups(supernodes: Supernode[]): void {
-    const picked = this.#names("picked").length;
-    const option = (value: string, words: string, disabled = false): HTMLElement => h("option", { value, disabled }, words);
-    fill(
-      this.#groups,
-      option("", supernodes.length ? `${plural(supernodes.length, "supernode")}` : "Group"),
-      option("picked", picked > 1 ? `Group the ${picked} picked` : "Group what is picked", picked < 2),
-      option("label", "Group by shared label"),
-      option("similarity", "Group by similar decoder", !this.#data!.can.similarity || !this.#live()),
-      option("collapse", "Collapse all", !supernodes.length),
-      option("expand", "Expand all", !supernodes.length),
-      option("none", "Ungroup all", !supernodes.length),
-    );
-    this.#groups.value = "";
-  }
-
-  #chooseGrouping(): void {
-    const how = this.#groups.value;
-    this.#groups.value = "";
-    const all = this.#supernodes();
-    if (how === "picked") this.#group();
-    else if (how === "label") this.#groupByLabel();
-    else if (how === "similarity") void this.#ask("Grouping", "group", { by: "similarity" }, "Could not group");
-    else if (how === "none") this.#store.set({ supernodes: [] });
-    else if (how) this.#store.set({ supernodes: all.map((one) => ({ ...one, collapsed: how === "collapse" })) });
-  }
-
-  #group(): void {
-    const picked = this.#names("picked");
-    if (picked.length < 2) return;
-    const rest = this.#supernodes()
-      .map((one) => ({ ...one, nodes: one.nodes.filter((name) => !picked.includes(name)) }))
-      .filter((one) => one.nodes.length > 0);
-    const labels = new Set(picked.map((name) => this.#graph!.label(this.#graph!.byName.get(name) ?? -1)));
-    const [only] = labels;
-    const name = labels.size === 1 && only ? only : `group ${rest.length + 1}`;
-    this.#store.set({ supernodes: [...rest, { name, nodes: picked, collapsed: true }], picked: [], focus: picked[0] });
-  }
-
-  /** Nodes of one label at one position and site kind stand for one thing. */
-  #groupByLabel(): void {
-    if (this.#store.mode === "live" && this.#live()) return void this.#ask("Grouping", "group", { by: "label" }, "Could not group");
-    const graph = this.#graph!;
-    const groups = new Map<string, string[]>();
-    graph.data.names.forEach((name, node) => {
-      const label = graph.label(node);
-      if (!label || graph.kind(node) !== 0) return;
-      const key = `${graph.data.position.data[node]} ${label}`;
-      groups.set(key, [...(groups.get(key) ?? []), name]);
-    });
-    const made = [...groups].filter(([, nodes]) => nodes.length > 1);
-    this.#store.set({ supernodes: made.map(([key, nodes]) => ({ name: key.slice(key.indexOf(" ") + 1), nodes, collapsed: true })) });
   }
 
   // Asking the kernel
@@ -492,72 +431,6 @@ class CircuitView {
   async #send(destination: "list" | "steering"): Promise<void> {
     const answer = await this.#ask<{ where: string; features: string[] }>("Handing on", "send_to", { destination }, "Could not hand on");
     if (answer) this.#frame.notice({ level: "info", title: destination === "list" ? "Added" : "Sent", message: `${answer.features.join(", ")} \u2192 ${answer.where}` });
-  }
-
-  async #measureFaithfulness(): Promise<void> {
-    if (!this.#data?.can.faithfulness || !this.#live()) return;
-    this.#told = "asked";
-    this.#faith.setAttribute("aria-busy", "true");
-    try {
-      await this.#store.request("faithfulness", {}, { policy: "coalesce" });
-      this.#frame.clearErrors("Could not measure faithfulness");
-      this.#later("interval");
-    } catch (error) {
-      this.#frame.error(error, "Could not measure faithfulness");
-    } finally {
-      this.#faith.removeAttribute("aria-busy");
-      this.#refresh();
-    }
-  }
-
-  #drawFaithfulness(nodes: number): void {
-    const found = this.#store.get<Faithfulness | null>("faithfulness");
-    const can = this.#data!.can.faithfulness && this.#live();
-    const known = found && found.value !== undefined;
-    this.#faith.hidden = !known && !can;
-    this.#faith.disabled = !can;
-    const interval = known && found.low !== null && found.high !== null ? ` [${number(found.low)}, ${number(found.high)}]` : "";
-    const stale = known && found.nodes !== nodes;
-    this.#faith.textContent = known ? `${stale ? "was " : ""}faithfulness ${number(found.value)}${interval}` : "Measure faithfulness";
-    this.#faith.title = known ? `of ${plural(found.nodes, "node")}, on ${plural(found.examples, "example")}; interval by bootstrap over examples` : "How much of the behaviour the shown nodes keep when all others take their mean";
-    // Once asked for, it follows what remains.
-    if (stale && can && this.#told) this.#later("value");
-  }
-
-  /** When the hand rests, measure; when it has rested longer, the interval too. */
-  #later(what: "value" | "interval"): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = null;
-        if (what === "value") return void this.#measureFaithfulness();
-        this.#store.request("interval").catch((error: unknown) => this.#frame.error(error, "Could not measure faithfulness"));
-      },
-      what === "value" ? REST : 4 * REST,
-    );
-  }
-
-  // Sliders
-
-  #slider(what: "nodes" | "edges"): { element: HTMLElement; show(left: number, shown: number, total: number): void } {
-    const range = h("input", { type: "range", min: 0, max: 1000, step: 1, "aria-label": `Strongest ${what} shown` });
-    const figure = h("span", { class: "wb-num wb-left" });
-    range.addEventListener("input", () => {
-      const graph = this.#graph;
-      if (!graph) return;
-      const ranks = what === "nodes" ? graph.nodeRank : graph.edgeRank;
-      this.#store.set({ [what === "nodes" ? "node_threshold" : "edge_threshold"]: thresholdFor(ranks, countAt(Number(range.value), ranks.length)) });
-    });
-    return {
-      element: h("label", { class: "wb-muted wb-slider" }, what, range, figure),
-      show: (left, shown, total) => {
-        // While it is dragged the handle is where the hand is.
-        if (countAt(Number(range.value), total) !== left) range.value = String(stepAt(left, total));
-        figure.textContent = count(shown);
-        range.setAttribute("aria-valuetext", `${count(shown)} of ${plural(total, what.slice(0, -1))}`);
-        range.title = `${count(left)} of ${count(total)} are above the threshold`;
-      },
-    };
   }
 
   // Cards
@@ -596,55 +469,6 @@ class CircuitView {
     list!.lastChild?.remove();
     this.#frame.card.show(button, [list!], pinned);
     if (pinned) button.setAttribute("aria-expanded", "true");
-  }
-
-  // Files
-
-  #files(): Node[] {
-    const button = (words: string, act: () => void, title = ""): HTMLElement => h("button", { class: "wb-menu", type: "button", title: title || null, onclick: () => (this.#closeCard(), act()) }, words);
-    const live = this.#live();
-    return [
-      h("div", { class: "wb-sub" }, "picture of everything shown"),
-      button("SVG", () => this.#picture("svg")),
-      button("PNG", () => this.#picture("png")),
-      ...(live
-        ? [
-            button("HTML page", () => void this.#save("export", {}), "The view itself, without a kernel or a network"),
-            h("div", { class: "wb-sub" }, "what is shown, as data"),
-            button("Circuit (JSON)", () => void this.#save("save", { what: "circuit" }), "Nodes, edges, pins and supernodes shown; opens here again"),
-            button("Attribution graph (JSON)", () => void this.#save("save", { what: "graph" }), "For circuit-tracer and Neuronpedia"),
-            button("Open a file\u2026", () => this.#file.click(), "A circuit, a saved subgraph, or an attribution graph"),
-          ]
-        : []),
-    ];
-  }
-
-  async #picture(kind: "svg" | "png"): Promise<void> {
-    try {
-      const scene = this.#scene!;
-      if (kind === "svg") return download("circuit.svg", svg(scene, this.#stage.palette), "image/svg+xml");
-      download("circuit.png", await png(scene, this.#stage.palette), "image/png");
-    } catch (error) {
-      this.#frame.error(error, "Export failed");
-    }
-  }
-
-  async #save(kind: string, params: Record<string, unknown>): Promise<void> {
-    const file = await this.#ask<{ name: string; html?: string; text?: string; lost?: string[] }>("Writing", kind, params, "Export failed");
-    if (!file) return;
-    download(file.name, file.html ?? file.text ?? "", file.html ? "text/html" : "application/json");
-    if (file.lost?.length) this.#frame.notice({ level: "info", title: "Left out of the file", message: file.lost.join("; ") });
-  }
-
-  async #openFile(): Promise<void> {
-    const file = this.#file.files?.[0];
-    this.#file.value = "";
-    if (!file) return;
-    try {
-      await this.#ask("Opening", "open", { text: await file.text(), name: file.name }, "Could not open the file");
-    } catch (error) {
-      this.#frame.error(error, "Could not open the file");
-    }
   }
 
   async #fullScreen(): Promise<void> {
