@@ -240,3 +240,24 @@ def test_prompts_that_fill_the_context_are_named(tiny_models):
     rows = [[5, 6], [7] * model.n_ctx]
     with pytest.raises(TokenError, match="prompt 1"):
         generate_many(model, rows)
+
+
+def test_rows_that_begin_alike_share_what_precedes_their_edits(model):
+    generator = torch.Generator().manual_seed(2)
+    texts = [torch.randint(5, 60, (30,), generator=generator).tolist() for _ in range(3)]
+    prompts = texts * 4
+    read = []
+
+    def push(x, step):
+        read.append(x.shape[0] * x.shape[1])
+        here = step.positions >= 29
+        return x + (here * step.prompt[:, None])[..., None] * 0.3
+
+    options = {"row_edits": {"resid_post.1": push}}
+    rows = CachedRows(model, prompts, edited_from=[None] * 3 + [29] * 9, **options)
+    # Twelve last tokens; the three beginnings are read without edits.
+    assert sum(read) == 12
+    plain = CachedRows(model, prompts, **options)
+    torch.testing.assert_close(rows.logits, plain.logits, atol=1e-4, rtol=1e-4)
+    tokens = torch.randint(5, 60, (12,), generator=generator)
+    torch.testing.assert_close(rows.feed(tokens), plain.feed(tokens), atol=1e-4, rtol=1e-4)

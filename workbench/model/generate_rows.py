@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -206,7 +206,7 @@ class CachedRows:
             )
         done = [self._read_group([reader[slot] for slot in group]) for group in by_length.values()]
         places = [slot for group in by_length.values() for slot in group]
-        back = torch.tensor(_inverse(places))[torch.tensor(slots)].to(self.model.device)
+        back = torch.tensor(places).argsort()[torch.tensor(slots)].to(self.model.device)
         self.logits = torch.cat([logits for logits, _ in done])[back]
         layers = [
             tuple(
@@ -223,23 +223,46 @@ class CachedRows:
 
     def _read_group(self, prompts: list[int]) -> tuple[Tensor, tuple[tuple[Tensor, Tensor], ...]]:
         """Read prompts of equal length, after the shared prefix."""
-        device, start = self.model.device, len(self.prefix.ids) if self.prefix else 0
-        ids = torch.tensor([self.prompts[i][start:] for i in prompts], device=device)
-        positions = torch.arange(start, start + ids.shape[1], device=device).expand_as(ids)
+        past, start = self._unedited(prompts)
+        ids = torch.tensor([self.prompts[i][start:] for i in prompts], device=self.model.device)
+        logits, layers = self._read_rest(prompts, ids, start, past, self._points)
+        return logits[:, -1].float(), layers
+
+    def _unedited(self, prompts: list[int]) -> tuple[Any, int]:
+        """Cache of what precedes any edit, read once for all rows that begin alike; its length."""
+        shared, start = None, 0
+        if self.prefix is not None:
+            shared, start = self.prefix.layers, len(self.prefix.ids)
+        bounds = [self._from[i] for i in prompts]
+        length = len(self.prompts[prompts[0]])
+        until = min([length - 1, *(bound for bound in bounds if bound is not None)])
+        begins = {tuple(self.prompts[i][:until]): i for i in prompts}
+        layers, slots = shared, [0] * len(prompts)
+        if until > start and (len(prompts) - len(begins)) * (until - start) >= _WORTH_SHARING:
+            places = {begin: at for at, begin in enumerate(begins)}
+            slots = [places[tuple(self.prompts[i][:until])] for i in prompts]
+            ids = torch.tensor([begin[start:] for begin in begins], device=self.model.device)
+            past = None if shared is None else _cache(_spread(shared, [0] * len(begins)))
+            _, layers = self._read_rest(list(begins.values()), ids, start, past, {})
+            start = until
+        return (None if layers is None else _cache(_spread(layers, slots))), start
+
+    def _read_rest(
+        self,
+        prompts: list[int],
+        ids: Int[Tensor, "row pos"],
+        start: int,
+        past: Any,
+        points: Mapping[str, Edit],
+    ) -> tuple[Tensor, tuple[tuple[Tensor, Tensor], ...]]:
+        device = self.model.device
+        length = len(self.prompts[prompts[0]])
         self._step = RowStep(
             prompt=torch.tensor([self._numbers[i] for i in prompts], device=device),
-            positions=positions,
-            lengths=torch.full((len(prompts),), start + ids.shape[1], device=device),
+            positions=torch.arange(start, start + ids.shape[1], device=device).expand_as(ids),
+            lengths=torch.full((len(prompts),), length, device=device),
         )
-        past = None
-        if self.prefix is not None:
-            size = len(prompts)
-            past = _cache(
-                (keys.expand(size, -1, -1, -1), values.expand(size, -1, -1, -1))
-                for keys, values in self.prefix.layers
-            )
-        logits, layers = self._forward(ids, past, self._points)
-        return logits[:, -1].float(), layers
+        return self._forward(ids, past, points)
 
     # -- one token per row ----------------------------------------------------------------------
 
@@ -358,13 +381,15 @@ def _cache(layers: Iterable[Sequence[Tensor]]) -> Any:
     return made
 
 
+def _spread(
+    layers: Iterable[Sequence[Tensor]], slots: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give each row the cached states of its slot."""
+    for keys, values in layers:
+        index = torch.tensor(slots, device=keys.device)
+        yield keys[index], values[index]
+
+
 def _aligned(state: Float[Tensor, "row head pos d"], width: int) -> Float[Tensor, "row head all d"]:
     """Pad on the left to a common width."""
     return torch.nn.functional.pad(state, (0, 0, width - state.shape[2], 0))
-
-
-def _inverse(places: Sequence[int]) -> list[int]:
-    back = [0] * len(places)
-    for at, place in enumerate(places):
-        back[place] = at
-    return back

@@ -15,7 +15,7 @@ from workbench.results import Result, storable
 from workbench.steering.compiled import compile_recipes
 from workbench.steering.problem import SteeringExample, SteeringProblem
 from workbench.steering.recipe import Recipe
-from workbench.steering.scorers import perplexities
+from workbench.steering.scorers import both_perplexities
 from workbench.steering.supervised import Fit
 
 if TYPE_CHECKING:
@@ -297,10 +297,11 @@ class _Texts:
             self.problem.hit(self.examples[i % count], row.completion) for i, row in enumerate(made)
         ]
         texts = [row.completion for row in made]
+        alone, whole = both_perplexities(self.session, prompts, new)
         return _Measured(
             np.array(hits).reshape(shape),
-            perplexities(self.session, prompts, new, whole=True).reshape(shape),
-            perplexities(self.session, prompts, new).reshape(shape),
+            whole.reshape(shape),
+            alone.reshape(shape),
             [texts[i * count : (i + 1) * count] for i in range(len(recipes))],
         )
 

@@ -30,6 +30,7 @@ __all__ = [
     "Sample",
     "Scorer",
     "SimilarityScorer",
+    "both_perplexities",
     "perplexities",
 ]
 
@@ -163,7 +164,18 @@ def perplexities(
     whole
         Over prompt and completion instead of the completion alone.
     """
-    found = np.full(len(prompts), np.nan)
+    return both_perplexities(session, prompts, completions, batch_size=batch_size)[int(whole)]
+
+
+def both_perplexities(
+    session: Session,
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[Sequence[int]],
+    *,
+    batch_size: int = 64,
+) -> Float[np.ndarray, "2 text"]:
+    """Return perplexities of the completions alone, and of whole texts, from one reading."""
+    found = np.full((2, len(prompts)), np.nan)
     texts = [[*p, *c] for p, c in zip(prompts, completions, strict=True)]
     order = [i for i in np.argsort([len(text) for text in texts], kind="stable") if completions[i]]
     for start in range(0, len(order), batch_size):
@@ -172,12 +184,13 @@ def perplexities(
         logits = session.run(tokens, logits=True).logits
         if logits is None:
             raise RuntimeError("a run for logits gave none")
+        following = tokens.ids[:, 1:].to(logits.device)
+        scores = logits[:, :-1].float()
+        chosen = scores.gather(-1, following[..., None])[..., 0] - scores.logsumexp(-1)
         for at, row in enumerate(rows):
-            first = 1 if whole else len(prompts[row])
-            ids = torch.tensor(texts[row][first:], device=logits.device)
-            scores = logits[at, first - 1 : len(texts[row]) - 1].float().log_softmax(-1)
-            chosen = scores.gather(1, ids[:, None])
-            found[row] = float(torch.exp(-chosen.mean()))
+            end = len(texts[row]) - 1
+            for which, first in enumerate((len(prompts[row]) - 1, 0)):
+                found[which, row] = float(torch.exp(-chosen[at, first:end].mean()))
     return found
 
 
