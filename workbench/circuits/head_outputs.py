@@ -22,7 +22,7 @@ from workbench.results import Result
 if TYPE_CHECKING:
     import pandas as pd
 
-    from workbench.model import Model
+    from workbench.model import Edit, Model, Site
     from workbench.model.tokens import Tokens
     from workbench.session import Session
 
@@ -276,8 +276,8 @@ def head_effects(
     positive, negative = (
         examples.take(np.flatnonzero(examples.positive == wanted)) for wanted in (True, False)
     )
-    for prompt, right in zip(positive.prompts, positive.answers, strict=True):
-        if not right:
+    for prompt, words in zip(positive.prompts, positive.answers, strict=True):
+        if not words:
             raise InputError(f"the positive prompt {prompt!r} has no answer to be right about")
     tokens = model.tokens(positive.prompts)
     right = torch.zeros(len(positive), model.d_vocab, dtype=torch.bool)
@@ -335,12 +335,12 @@ def _log_odds(
     model: Model,
     tokens: Tokens,
     right: Bool[Tensor, "prompt d_vocab"],
-    edits: Mapping[str, Any] | None = None,
+    edits: Mapping[str | Site, Edit] | None = None,
 ) -> Float[Tensor, " prompt"]:
     found = []
     for start in range(0, len(tokens), _ROWS):
         rows = tokens[start : start + _ROWS]
-        logits = model.run(rows, edits=edits, logits="last").logits
+        logits = model.run(rows, edits=dict(edits or {}), logits="last").logits
         assert logits is not None  # noqa: S101 - asked for above
         last, good = logits[:, 0].double().cpu(), right[start : start + _ROWS]
         fine = last.masked_fill(~good, -torch.inf).logsumexp(-1)

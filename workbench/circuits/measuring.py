@@ -168,9 +168,7 @@ class Interventions:
                     break
                 end += 1
             added = torch.cat([change for _, change in changes[start:end]])
-            edits: dict[str, Edit] = {
-                site.hook: lambda y, added=added: (y.float() + added).to(y.dtype)
-            }
+            edits: dict[str, Edit] = {site.hook: _plus(added)}
             with torch.inference_mode():
                 outputs = self.runs.run(self.rows.repeat(end - start), edits=edits)[1]
                 values = self.metric(outputs).double().cpu().numpy()
@@ -181,11 +179,8 @@ class Interventions:
     def downstream(self, row: int, frozen: Iterable[Any] = ()) -> dict[str, Tensor]:
         """Return all activations when a node is ablated, some sites held at their clean values."""
         site, added = self.basis(row).out_site, self.ablated(row)
-        edits: dict[str, Edit] = {
-            other.hook: lambda y, value=self.clean[other.name]: value.to(y.dtype)
-            for other in frozen
-        }
-        edits[site.hook] = lambda y: (y.float() + added).to(y.dtype)
+        edits = {other.hook: _instead(self.clean[other.name]) for other in frozen}
+        edits[site.hook] = _plus(added)
         wanted = [self.model.sites.resolve(name) for name in self.clean]
         with torch.inference_mode():
             return self.runs.run(self.rows, edits=edits, capture=wanted, metric=False)[0]
@@ -248,6 +243,20 @@ class Interventions:
             for site in self.sublayers
             if up.order < site.order < down.order and site not in (up, down)
         ]
+
+
+def _plus(added: Tensor) -> Edit:
+    def edit(y: Tensor) -> Tensor:
+        return (y.float() + added).to(y.dtype)
+
+    return edit
+
+
+def _instead(value: Tensor) -> Edit:
+    def edit(y: Tensor) -> Tensor:
+        return value.to(y.dtype)
+
+    return edit
 
 
 def measure(

@@ -328,7 +328,7 @@ class CustomMetric(Metric):
     ) -> None:
         self.function = function
         self.sites = (sites,) if isinstance(sites, str) else tuple(sites)
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name = str(name or getattr(function, "__name__", type(function).__name__))
         self._arity = _arity(function)
 
     def __call__(self, outputs: Outputs) -> Float[Tensor, " row"]:

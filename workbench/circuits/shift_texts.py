@@ -187,7 +187,7 @@ def _named(data: Any, column: str) -> dict[Any, str]:
     """Class numbers to names, where a dataset has them."""
     features = getattr(data, "features", None)
     kind = features.get(column) if isinstance(features, Mapping) else None
-    return dict(enumerate(kind.names)) if hasattr(kind, "names") else {}
+    return dict(enumerate(getattr(kind, "names", None) or ()))
 
 
 Edits = Mapping[Any, Any]
