@@ -199,11 +199,13 @@ def _build(file: _File) -> Circuit:
         target=np.array(file.edges.target, np.int32),
         weight=_from_floats(file.edges.weight),
     )
-    sums = file.sums and SiteSums(
-        sites=tuple(file.sums.sites),
-        effects=_from_floats(file.sums.effects),
-        change=_from_floats(file.sums.change),
-    )
+    sums = None
+    if file.sums is not None:
+        sums = SiteSums(
+            sites=tuple(file.sums.sites),
+            effects=_from_floats(file.sums.effects),
+            change=_from_floats(file.sums.change),
+        )
     return Circuit(
         provenance=Provenance.from_dict(file.provenance),
         nodes=nodes,

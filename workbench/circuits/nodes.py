@@ -295,15 +295,15 @@ class _SiteWork:
         """Replace first-order effects by measured ones."""
         entries, vector_effect = found.entries, found.vector_effect
         if entries is not None:
-            effect = torch.zeros_like(entries.effect)
+            held, effect = entries, torch.zeros_like(entries.effect)
             moving = (entries.change != 0).nonzero()[:, 0]
 
             def scalar(part: slice) -> Tensor:
                 chosen = moving[part]
-                features, local = entries.index[chosen].unique(return_inverse=True)
+                features, local = held.index[chosen].unique(return_inverse=True)
                 wide = self.site.write_rows(features).to(effect).float()[local]
-                step = wide * (entries.change * entries.scale)[chosen, None]
-                return self._moved(step, entries.row[chosen], entries.position[chosen])
+                step = wide * (held.change * held.scale)[chosen, None]
+                return self._moved(step, held.row[chosen], held.position[chosen])
 
             parts = list(self._in_chunks(len(moving), scalar))
             if parts:

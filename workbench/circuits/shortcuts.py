@@ -140,7 +140,7 @@ class Shortcuts:
             value = acts[site.name]
             try:
                 with self._skipping(through + 1):
-                    again = self._forward(ids, {site.hook: lambda _, value=value: value})
+                    again = self._forward(ids, {site.hook: _put(value)})
             except (TypeError, AttributeError, RuntimeError, ValueError, IndexError):
                 # A block that is called in a way this cannot stand in for: whole runs then.
                 again = None
@@ -226,6 +226,10 @@ class Shortcuts:
     def _unembed(self, final: Tensor) -> Tensor | None:
         head = self.model.network.plain.get_output_embeddings()  # type: ignore[operator]
         return None if head is None else head(final)
+
+
+def _put(value: Tensor) -> Edit:
+    return lambda _: value
 
 
 def keep_only(last: Int[Tensor, " row"]) -> Edit:
