@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import workbench as wb
 from workbench.circuits.ablation import Kept, Runner
 from workbench.circuits.baselines import random_subsets
 from workbench.circuits.bases import make_bases
+from workbench.circuits.budget import CancelledError
 from workbench.circuits.curves import FaithfulnessCurve, compare_curves, ratio
 from workbench.circuits.evaluation import (
     completeness,
@@ -323,3 +326,26 @@ def test_what_does_not_fit_is_refused(session, model, pairs) -> None:
         make_bases(session.model, session.saes, circuit.nodes, ["mlp_out.0", "transcoder.0"])
     with pytest.raises(InputError, match="no patch prompts"):
         faithfulness(session, circuit, pairs.unpaired(), reference="patch")
+
+
+def test_a_long_curve_says_how_far_it_is_and_can_be_stopped(session, model, pairs) -> None:
+    circuit = circuit_of(session, every_node(model, SITES), pairs, SITES)
+    options = {"thresholds": [0.1, 0.5], "errors": "circuit", "random": 0, "sample": 0}
+    told = []
+    faithfulness(session, circuit, pairs, progress=lambda *step: told.append(step), **options)
+    assert [step[:2] for step in told] == [(1, 2), (2, 2)]
+    with pytest.raises(CancelledError, match="after 1 of 2"):
+        faithfulness(session, circuit, pairs, cancel=lambda: True, **options)
+
+
+def test_remembered_runs_go_with_the_session(model, tmp_path) -> None:
+    saved = model.save(tmp_path)
+    with wb.open(str(saved.model_dir), saes=dict(saved.sae_dirs), device="cpu") as opened:
+        pairs = load_pairs(opened.model, [p for p in model.pairs if len(p.clean_prefix) > 25])
+        circuit = circuit_of(opened, every_node(model, SITES), pairs, SITES)
+        first = faithfulness_of(opened, circuit, [0, 1], pairs)
+        assert faithfulness_of(opened, circuit, [0, 1], pairs) == first
+        kept = weakref.ref(opened.model)
+    gc.collect()
+    assert kept() is None
+    assert circuit.session.closed
