@@ -40,6 +40,8 @@ class Steering(Result):
         Dose and response, where strengths were given.
     """
 
+    view_class = "workbench.widgets.steer:SteeringView"
+
     recipe: Recipe
     prompt: str
     chat: tuple[dict[str, str], ...] = ()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from workbench.widgets.feature import FeatureView as FeatureView
     from workbench.widgets.judge import JudgeView as JudgeView
     from workbench.widgets.prompt import PromptView as PromptView
+    from workbench.widgets.steer import SteeringView as SteeringView
 
 _PLACES = {
     "CircuitView": "workbench.widgets.circuit",
@@ -19,10 +20,11 @@ _PLACES = {
     "FeatureView": "workbench.widgets.feature",
     "JudgeView": "workbench.widgets.judge",
     "PromptView": "workbench.widgets.prompt",
+    "SteeringView": "workbench.widgets.steer",
     "View": "workbench.widgets.base",
 }
 
-__all__ = ["CircuitView", "FeatureBrowserView", "FeatureView", "JudgeView", "PromptView", "View"]
+__all__ = ["CircuitView", "FeatureBrowserView", "FeatureView", "JudgeView", "PromptView", "SteeringView", "View"]
 
 
 def __getattr__(name: str) -> Any:

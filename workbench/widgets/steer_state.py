@@ -1,0 +1,319 @@
+"""What the steering panel holds: rows that are a recipe, a prompt, sampling, and their history."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import traitlets
+
+from workbench.errors import InputError, WorkbenchError, unknown
+from workbench.model.generate import Sampling
+from workbench.steering.intervention import Intervention
+from workbench.steering.recipe import Recipe
+from workbench.widgets.base import View
+from workbench.widgets.protocol import describe
+from workbench.widgets.steer_rows import changed, muted_by, row_of, same_target
+
+if TYPE_CHECKING:
+    from workbench.session import Session
+    from workbench.steering.panel import Steering
+
+__all__ = ["SteeringState"]
+
+_STATE = ("rows", "solo", "prompt", "chat", "sampling")
+_MOST_UNDO = 200
+_MOST_TOKENS = 1_000
+
+
+class Refused(InputError, traitlets.TraitError):
+    """A change that does not fit; all that would have changed with it is taken back."""
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except WorkbenchError as error:
+        raise Refused(str(error)) from error
+
+
+class SteeringState(View):
+    """State of a steering panel.
+
+    The rows on screen and `recipe` are two forms of one thing: whichever is set, the other
+    follows. Every change can be undone.
+    """
+
+    rows = traitlets.List(traitlets.Dict()).tag(sync=True)
+    solo = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    prompt = traitlets.Unicode("").tag(sync=True)
+    chat = traitlets.Bool(False).tag(sync=True)
+    sampling = traitlets.Dict().tag(sync=True)
+    shade = traitlets.Enum(("kl", "log-prob", "none"), default_value="kl").tag(sync=True)
+    presets = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    undoable = traitlets.Int(0).tag(sync=True)
+    redoable = traitlets.Int(0).tag(sync=True)
+    code = traitlets.Unicode("").tag(sync=True)
+    recipe = traitlets.Instance(Recipe, args=())
+
+    def __init__(self, steering: Steering, **traits: Any) -> None:
+        self._session: Session | None = steering.session
+        self._bases: dict[str, Intervention] = {}
+        self._made = 0
+        self._before = [dict(message) for message in steering.chat[:-1]]
+        self._undo: list[dict[str, Any]] = []
+        self._redo: list[dict[str, Any]] = []
+        self._saved: dict[str, dict[str, Any]] = {}
+        self._quiet = 0
+        self._name = steering.recipe.name
+        self._provenance = (steering.recipe.provenance, steering.recipe.sae_fingerprints)
+        names = {field.name for field in dataclasses.fields(Sampling)} | {"max_new_tokens"}
+        sampling = {k: v for k, v in steering.texts.settings.items() if k in names}
+        with self._silently():
+            super().__init__()
+            self.prompt = steering.chat[-1]["content"] if steering.chat else steering.prompt
+            self.chat = bool(steering.chat)
+            self.sampling = sampling
+            self.rows = self._rows_of(steering.recipe)
+            self._held = self._state()
+            for name, value in traits.items():
+                if name not in self.trait_names():
+                    raise InputError(unknown("trait of the panel", name, self.trait_names()))
+                setattr(self, name, value)
+            self._follow()
+        self.observe(self._moved, list(_STATE))
+        self.observe(self._given, "recipe")
+
+    # Rows and recipe
+
+    def _rows_of(self, recipe: Recipe) -> list[dict[str, Any]]:
+        free = {key: self._bases[key] for key in (row["id"] for row in self.rows)}
+        rows = []
+        for item in recipe.interventions:
+            key = next((key for key, base in free.items() if same_target(base, item)), None)
+            if key is None:
+                self._made += 1
+                key = f"i{self._made}"
+            free.pop(key, None)
+            self._bases[key] = item
+            rows.append(row_of(item, key, self._session))
+        return rows
+
+    @traitlets.validate("rows")
+    def _valid_rows(self, proposal: Mapping[str, Any]) -> list[dict[str, Any]]:
+        with _refusing():
+            return self._read_rows(proposal["value"])
+
+    def _read_rows(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        items, keys = [], []
+        for row in rows:
+            key = row.get("id")
+            if key not in self._bases or key in keys:
+                raise InputError(f"the panel has no row {key!r}, or has it twice; use add(...)")
+            keys.append(cast(str, key))
+            items.append(changed(self._bases[keys[-1]], row))
+        made = self._for_session(Recipe(interventions=tuple(items))).interventions
+        self._bases.update(zip(keys, made, strict=True))
+        return [row_of(item, key, self._session) for key, item in zip(keys, made, strict=True)]
+
+    @traitlets.validate("solo")
+    def _valid_solo(self, proposal: Mapping[str, Any]) -> list[str]:
+        keys = {row["id"] for row in self.rows}
+        return [key for key in dict.fromkeys(proposal["value"]) if key in keys]
+
+    @traitlets.validate("sampling")
+    def _valid_sampling(self, proposal: Mapping[str, Any]) -> dict[str, Any]:
+        with _refusing():
+            return self._read_sampling(proposal["value"])
+
+    def _read_sampling(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        given = dict(values)
+        most = given.pop("max_new_tokens", 40)
+        names = [field.name for field in dataclasses.fields(Sampling)]
+        for name in given:
+            if name not in names:
+                raise InputError(unknown("sampling setting", name, [*names, "max_new_tokens"]))
+        if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= _MOST_TOKENS:
+            raise InputError(f"new tokens must be from 1 to {_MOST_TOKENS:,}, got {most!r}")
+        try:
+            made = Sampling(**given)
+        except TypeError as error:
+            raise InputError(f"sampling settings are numbers: {error}") from error
+        return {**dataclasses.asdict(made), "max_new_tokens": most}
+
+    @traitlets.validate("recipe")
+    def _valid_recipe(self, proposal: Mapping[str, Any]) -> Recipe:
+        with _refusing():
+            return self._for_session(proposal["value"])
+
+    def _for_session(self, recipe: Recipe) -> Recipe:
+        return recipe if self._session is None else Recipe.of(recipe, self._session)
+
+    def _whole(self) -> Recipe:
+        """The recipe as it is heard: muted rows muted, and the others where some are on solo."""
+        keys = [row["id"] for row in self.rows]
+        sampling = {key: value for key, value in self.sampling.items() if key != "max_new_tokens"}
+        provenance, fingerprints = self._provenance
+        made = Recipe(
+            interventions=tuple(self._bases[key] for key in keys),
+            name=self._name,
+            sampling=Sampling(**sampling),
+            provenance=provenance,
+            sae_fingerprints=fingerprints,
+        )
+        return muted_by(self._for_session(made), keys, self.solo)
+
+    def _given(self, change: Mapping[str, Any]) -> None:
+        if self._quiet:
+            return
+        recipe: Recipe = change["new"]
+        self._name = recipe.name
+        with self._silently():
+            self.solo = []
+            self.rows = self._rows_of(recipe)
+            self.sampling = {**dataclasses.asdict(recipe.sampling), "max_new_tokens": self._most}
+        self._moved(None)
+
+    @property
+    def _most(self) -> int:
+        return int(self.sampling["max_new_tokens"])
+
+    # History
+
+    def _state(self) -> dict[str, Any]:
+        state = {name: getattr(self, name) for name in _STATE}
+        # Bases are part of it: a row that was removed comes back with what it acts on.
+        return {**state, "bases": {row["id"]: self._bases[row["id"]] for row in self.rows}}
+
+    def _moved(self, _change: Any) -> None:
+        if self._quiet:
+            return
+        now = self._state()
+        if all(now[name] == self._held[name] for name in _STATE):
+            return
+        self._undo = [*self._undo, self._held][-_MOST_UNDO:]
+        self._redo, self._held = [], now
+        self._follow()
+
+    def _follow(self) -> None:
+        with self._silently():
+            self.recipe = self._whole()
+            self.undoable, self.redoable = len(self._undo), len(self._redo)
+            self.code = self._code()
+
+    def undo(self) -> bool:
+        """Take the last change back; False where there is none."""
+        return self._step(self._undo, self._redo)
+
+    def redo(self) -> bool:
+        """Make the change again that was taken back last; False where there is none."""
+        return self._step(self._redo, self._undo)
+
+    def _step(self, source: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
+        if not source:
+            return False
+        other.append(self._state())
+        self._restore(source.pop())
+        return True
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        with self._silently():
+            self._bases.update(state["bases"])
+            for name in _STATE:
+                setattr(self, name, state[name])
+            self._held = self._state()
+        self._follow()
+
+    # Changing it from Python
+
+    def add(self, given: Any, **options: Any) -> None:
+        """Add interventions.
+
+        Parameters
+        ----------
+        given
+            Anything `Recipe.of` understands: a feature, a `FeatureSet`, a `Direction`, a mapping of
+            strengths, an `Intervention`, a recipe.
+        **options
+            Fields of `Intervention` for what is given without them.
+
+        Raises
+        ------
+        InputError
+            It does not fit the model.
+        """
+        more = self._for_session(Recipe.of(given, **options))
+        rows = []
+        for item in more.interventions:
+            self._made += 1
+            self._bases[f"i{self._made}"] = item
+            rows.append(row_of(item, f"i{self._made}", self._session))
+        self.rows = [*self.rows, *rows]
+
+    def take(self, destination: str, features: Any) -> None:
+        """Add features another view sends: ``feature_view.on_send(panel.take)``."""
+        if destination == "steering" and features:
+            self.add(features, strength=0.0)
+
+    def save_preset(self, name: str) -> None:
+        """Keep rows and sampling under a name; an older preset of that name is replaced."""
+        if not name.strip():
+            raise InputError("a preset needs a name")
+        self._saved[name] = self._state()
+        self.presets = list(self._saved)
+
+    def apply_preset(self, name: str) -> None:
+        """Bring a preset's rows and sampling back; the prompt stays."""
+        if name not in self._saved:
+            raise InputError(unknown("preset", name, self._saved))
+        kept = self._saved[name]
+        with self._silently():
+            self._bases.update(kept["bases"])
+            for part in ("rows", "solo", "sampling"):
+                setattr(self, part, kept[part])
+        self._moved(None)
+
+    # Both ways
+
+    @contextlib.contextmanager
+    def _silently(self) -> Iterator[None]:
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            self._quiet -= 1
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take a change made on screen; one that is refused is said there and taken back."""
+        try:
+            super(View, self).set_state(sync_data)
+        except (WorkbenchError, traitlets.TraitError) as error:
+            self.notify("error", "Not changed", describe(error)["message"])
+            self._read_rows(self.rows)
+            self.send_state([name for name in sync_data if name in _STATE])
+        except Exception as error:
+            said = describe(error)
+            words = f"{said['type']}: {said['message']}"
+            self.notify("error", "Python code observing this view failed", words)
+            raise
+
+    def _conversation(self) -> Any:
+        """What is continued: the text, or the conversation that ends with it."""
+        if not self.chat:
+            return self.prompt
+        return [*self._before, {"role": "user", "content": self.prompt}]
+
+    @property
+    def _signature(self) -> str:
+        """Says whether two moments of the panel would give the same texts."""
+        state = {name: getattr(self, name) for name in _STATE}
+        return json.dumps(state, sort_keys=True)
+
+    def _code(self) -> str:
+        from workbench.widgets.steer_code import code
+
+        return code(self.recipe, self._conversation(), self._most)

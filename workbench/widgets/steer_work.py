@@ -1,0 +1,190 @@
+"""What the steering panel computes: previews, texts, sweeps, and the replay of saved pages."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.errors import InputError
+from workbench.steering.preview import Preview
+from workbench.steering.stream import stream
+from workbench.steering.sweep import Sweep, sweep
+from workbench.widgets.jobs import Job, Worker
+from workbench.widgets.steer_page import next_data, texts_data
+
+if TYPE_CHECKING:
+    from workbench.session import Session
+    from workbench.steering.recipe import Recipe
+    from workbench.steering.scorers import Scorer
+
+__all__ = ["Previews", "Workers", "doses", "present", "replay", "swept"]
+
+SLOW = ("sweep", "export", "find")
+"""Requests that do not hold up previews and texts."""
+
+_KEPT_PROMPTS = 4
+_MOST_REPLAYED = 6
+
+
+class Workers(Worker):
+    """Previews and texts on one thread, what takes longer on another."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._slow = Worker(f"{name}-slow")
+
+    def submit(self, job: Job, run: Callable[[Job], None]) -> None:
+        """Queue a job on its thread."""
+        if job.request.kind in SLOW:
+            self._slow.submit(job, run)
+        else:
+            super().submit(job, run)
+
+    def cancel(self, request_id: str) -> bool:
+        """Stop the job of a request."""
+        return super().cancel(request_id) or self._slow.cancel(request_id)
+
+    def cancel_all(self) -> None:
+        """Stop every job."""
+        super().cancel_all()
+        self._slow.cancel_all()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until nothing is waiting or running."""
+        super().join(timeout)
+        self._slow.join(timeout)
+
+
+class Previews:
+    """The prompts read last, each with its unsteered cache.
+
+    Parameters
+    ----------
+    session
+        The session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._made: dict[str, Preview] = {}
+        self._lock = threading.Lock()
+
+    def of(self, prompt: Any) -> Preview:
+        """Return the preview of a prompt, read now where it is a new one."""
+        key = repr(prompt)
+        with self._lock:
+            found = self._made.pop(key, None)
+            if found is None:
+                found = Preview(self._session, prompt)
+            self._made[key] = found
+            while len(self._made) > _KEPT_PROMPTS:
+                self._made.pop(next(iter(self._made)))
+        return found
+
+
+def doses(recipe: Recipe, count: int, low: float | None, high: float | None) -> list[float]:
+    """Return strengths to sweep: given borders, or from 0 past the present strength.
+
+    Raises
+    ------
+    InputError
+        The borders are not two different numbers, or there are too few or many doses.
+    """
+    if not 2 <= count <= 60:
+        raise InputError(f"a sweep has 2 to 60 strengths, got {count}")
+    active = recipe.active
+    if low is None or high is None:
+        if len(active) == 1:
+            now = active[0].strength
+            reach = max(2.0 if active[0].unit == "norm" else 4.0, 2 * abs(now))
+            low, high = (-reach, 0.0) if now < 0 else (0.0, reach)
+        else:
+            low, high = 0.0, 2.0
+    if not low < high:
+        raise InputError(f"expected a sweep from a lower to a higher strength, got {low} to {high}")
+    return [round(float(value), 6) for value in np.linspace(low, high, count)]
+
+
+def swept(
+    session: Session,
+    recipe: Recipe,
+    prompts: Sequence[Any],
+    strengths: Sequence[float],
+    most: int,
+    job: Job,
+    *,
+    scorers: Sequence[Scorer] | None,
+    controls: int,
+) -> Sweep:
+    """Sweep with the panel's sampling, reporting to a job."""
+    return sweep(
+        session,
+        recipe,
+        list(prompts),
+        strengths,
+        scorers=scorers,
+        controls=controls,
+        max_new_tokens=most,
+        seed=recipe.sampling.seed,
+        progress=lambda done, total: job.progress(done, total, "series"),
+        cancel=lambda: job.cancelled,
+    )
+
+
+def replay(
+    session: Session,
+    previews: Previews,
+    recipe: Recipe,
+    keys: Sequence[str],
+    prompt: Any,
+    most: int,
+    *,
+    count: int = 9,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Compute what sliders show where no kernel answers.
+
+    Each active intervention in turn is taken through strengths, the others left as they are.
+
+    Returns
+    -------
+    dict
+        Per row: ``strengths``, ``next`` (next tokens at each), ``texts`` (both texts at each).
+    """
+    heard = [
+        (at, key)
+        for at, key in enumerate(keys)
+        if not recipe[at].muted and recipe[at].what not in ("ablate", "project_out", "mask_range")
+    ][:_MOST_REPLAYED]
+    found: dict[str, Any] = {}
+    total = len(heard) * count
+    for number, (at, key) in enumerate(heard):
+        item = recipe[at]
+        reach = max(2.0 if item.unit == "norm" else 4.0, 2 * abs(item.strength))
+        values = np.linspace(-reach, reach, count) if item.what == "add" else None
+        if values is None:
+            values = np.linspace(0.0, reach, count)
+        strengths = sorted({*(round(float(v), 6) for v in values), item.strength})
+        shown, texts = [], []
+        for step, strength in enumerate(strengths):
+            made = recipe.replaced(at, strength=strength)
+            shown.append(next_data(previews.of(prompt).next_tokens(made, cancel=cancel)))
+            written = stream(session, prompt, made, max_new_tokens=most, changes=0, cancel=cancel)
+            texts.append(texts_data(written))
+            if progress is not None:
+                progress(min(number * count + step + 1, total), total)
+        found[key] = {"strengths": strengths, "next": shown, "texts": texts}
+    return found
+
+
+def present(recipe: Recipe, strengths: Mapping[str, float], keys: Sequence[str]) -> Recipe:
+    """Return the recipe with the strengths a hand is just moving."""
+    made = recipe
+    for at, key in enumerate(keys):
+        if key in strengths:
+            made = made.replaced(at, strength=float(strengths[key]))
+    return made
