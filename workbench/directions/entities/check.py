@@ -98,9 +98,10 @@ class KnowledgeCheck(Result):
     def summary(self) -> str:
         """Return one line."""
         parts = [
-            f"{row.label}{f' pushed towards {row.towards}' if row.towards else ''} "
-            f"{row.difference:+.1f}"
-            for row in self.means().itertuples()
+            f"{label}{f' pushed towards {towards}' if towards else ''} {difference:+.1f}"
+            for label, towards, difference in self.means()[
+                ["label", "towards", "difference"]
+            ].to_numpy()
         ]
         return "KnowledgeCheck, logit yes − no: " + "; ".join(parts)
 

@@ -15,7 +15,14 @@ from workbench.directions.entities.answers import Asking, Knowledge
 from workbench.directions.entities.baselines import Baseline
 from workbench.directions.entities.prompts import EntityPrompt, question_prompt
 from workbench.directions.entities.scoring import EntityCodes
-from workbench.directions.entities.separation import Ranked, Rates, Side, rank_features, rates
+from workbench.directions.entities.separation import (
+    SIDES,
+    Ranked,
+    Rates,
+    Side,
+    rank_features,
+    rates,
+)
 from workbench.directions.entities.steering_results import EntitySteering
 from workbench.directions.entities.styles import PromptStyle, attributes_by_type
 from workbench.errors import InputError, unknown
@@ -165,7 +172,7 @@ class EntityStudy(Result):
             name: rates(
                 code,
                 self.types,
-                self._kinds,
+                self._kinds.tolist(),
                 self.where("known", split),
                 self.where("unknown", split),
             )
@@ -372,8 +379,8 @@ class EntityStudy(Result):
         counts = {label: int(self.where(label).sum()) for label in ("known", "unknown", "dropped")}
         best = [
             f"{side} {ranked[0].feature} (separation {ranked[0].score:.2f})"
-            for side in ("known", "unknown")
-            if (ranked := self.ranked(side, 1))  # type: ignore[arg-type]
+            for side in SIDES
+            if (ranked := self.ranked(side, 1))
         ]
         return (
             f"EntityStudy: {counts['known']} known, {counts['unknown']} unknown, "

@@ -212,7 +212,7 @@ def _project_output(module: nn.Module, basis: Tensor) -> Any:
 
 def _check(model: Model, basis: Tensor) -> None:
     """Run a few tokens and see that nothing written has the direction any more."""
-    probe = model.tokens([list(range(min(4, model.d_vocab)))])
+    probe = model.tokens(torch.arange(min(4, model.d_vocab))[None])
     names = [
         f"{kind}.{layer}" for layer in range(model.n_layers) for kind in ("attn_out", "mlp_out")
     ]

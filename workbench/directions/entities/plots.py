@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.directions.entities.separation import Side
+from workbench.directions.entities.separation import SIDES, Side
 from workbench.errors import InputError, unknown
 from workbench.plots import CATEGORIES, SIGNED, styled
 
@@ -78,7 +79,7 @@ def plot_scatter(study: EntityStudy, sae: str | None) -> go.Figure:
     import plotly.graph_objects as go
 
     if sae is None:
-        best = [r for side in ("known", "unknown") for r in study.ranked(side, 1)]  # type: ignore[arg-type]
+        best = [r for side in SIDES for r in study.ranked(side, 1)]
         if not best:
             raise InputError("no feature parts known from unknown; name an SAE")
         sae = max(best, key=lambda ranked: ranked.score).sae
@@ -171,7 +172,7 @@ def plot_rates(steering: EntitySteering) -> go.Figure:
     return styled(figure, title="Answers that refuse", y="share refused", x="pushed towards")
 
 
-def _condition(row: dict[str, object]) -> str:
+def _condition(row: Mapping[Any, Any]) -> str:
     if row["towards"] == "":
         return "nothing"
     if row["towards"] == "control":

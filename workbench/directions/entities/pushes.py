@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workbench.directions.direction import Direction
     from workbench.model.generate_rows import RowEdit, RowStep
     from workbench.model.passes import Edit
+    from workbench.model.sites import Site
     from workbench.session import Session
 
 __all__ = ["Push", "pass_edits", "row_edits"]
@@ -124,7 +125,7 @@ def pass_edits(
     pushes: Sequence[Push | None],
     strengths: Sequence[float],
     since: Int[Tensor, " rows"],
-) -> dict[str, Edit]:
+) -> dict[str | Site, Edit | Iterable[Edit]]:
     """Make the edits of one pass over a batch.
 
     Parameters
@@ -159,7 +160,7 @@ def row_edits(
     pushes: Sequence[Push | None],
     strengths: Sequence[float],
     since: Sequence[int],
-) -> dict[str, RowEdit]:
+) -> dict[str | Site, RowEdit | Iterable[RowEdit]]:
     """Make the edits of a batched generation: the prompt is pushed, what is generated is not.
 
     Parameters

@@ -271,7 +271,7 @@ def general_density(
         return {name: session.saes[name].density() for name in saes}
     model = session.model
     tokens = model.tokens(texts, dataclasses.replace(model.policy, chat=False))
-    sites = {name: site.name for name in saes if (site := session.saes[name].site) is not None}
+    sites = {name: place.name for name in saes if (place := session.saes[name].site) is not None}
     counts = {name: np.zeros(session.saes[name].d_sae) for name in saes}
     seen = 0
     rows = max(1, _BATCH_TOKENS // tokens.ids.shape[1])

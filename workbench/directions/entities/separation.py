@@ -17,9 +17,10 @@ from jaxtyping import Bool, Float
 from workbench.directions.entities.scoring import EntityCodes
 from workbench.errors import InputError
 
-__all__ = ["Ranked", "Rates", "Side", "rank_features", "rates", "separation"]
+__all__ = ["SIDES", "Ranked", "Rates", "Side", "rank_features", "rates", "separation"]
 
 Side: TypeAlias = Literal["known", "unknown"]
+SIDES: tuple[Side, ...] = ("known", "unknown")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.directions.detection import auroc, auroc_interval
-from workbench.directions.entities.separation import Side
+from workbench.directions.entities.separation import SIDES, Side
 from workbench.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ __all__ = [
     "scatter_table",
 ]
 
-_SIDES: tuple[Side, ...] = ("known", "unknown")
-
 
 def feature_table(study: EntityStudy) -> pd.DataFrame:
     """Return the top 20 features of each side.
@@ -40,7 +38,7 @@ def feature_table(study: EntityStudy) -> pd.DataFrame:
     """
     test = study.rates("test")
     rows = []
-    for side in _SIDES:
+    for side in SIDES:
         for found in study.ranked(side):
             held_out = test[found.sae].separation(side)[:, found.index].min()
             rows.append(
@@ -70,7 +68,7 @@ def entity_table(study: EntityStudy) -> pd.DataFrame:
         ``entity``, ``type``, ``label``, ``given``, ``split``, ``correct`` attributes of
         ``asked``, and the activation of the best known and the best unknown feature at the name.
     """
-    best = {side: study.ranked(side, 1) for side in _SIDES}
+    best = {side: study.ranked(side, 1) for side in SIDES}
     table = pd.DataFrame(
         {
             "entity": [item.entity.name for item in study.knowledge],
@@ -175,7 +173,7 @@ def method_table(study: EntityStudy) -> pd.DataFrame:
     for name, code in study.codes.items():
         found = [
             ranked[0]
-            for side in _SIDES
+            for side in SIDES
             if (ranked := [r for r in study.ranked(side, 10**6, layer=code.layer) if r.sae == name])
         ]
         if not found:
