@@ -53,6 +53,12 @@ assert (pushed["blame, pushed at random"] <= 0.2).all(), pushed
 assert best.set_index("kind").loc["features", "f1"] >= 0.9, best
 assert len(chosen) == 2
 assert abs(again.cosine(direction) - 1) < 1e-6
+assert recognised.groupby("side")["auroc"].max()["unknown"] >= 0.9
+turned = refusals.set_index(["towards", "replaces", "label"])["changed"]
+assert turned["unknown", "unknown", "known"] >= 0.8, turned
+assert turned["known", "known", "unknown"] >= 0.8, turned
+assert turned["control", "unknown", "known"] <= 0.1, turned
+assert turned["control", "known", "unknown"] <= 0.1, turned
 """,
     "05_steering": """
 assert any(word in plain.completion for word in praise[0].misses)
