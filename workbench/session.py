@@ -34,9 +34,7 @@ if TYPE_CHECKING:
     from workbench.features.retrieval import DocumentCodes, Retrieved
     from workbench.features.search import FeatureSearch, SearchKind
     from workbench.model import Chat, Edit, Model, Pass, Site, SiteMap, TokenPolicy, Tokens
-    from workbench.model.generate import Generation
     from workbench.saes import SaeStore
-    from workbench.steering.generate import SteeredTexts
     from workbench.steering.panel import Steering
 
 __all__ = ["Session", "open"]
@@ -192,8 +190,11 @@ class Session:
 
     def generate(
         self, prompt: Any, recipe: Any = None, *, max_new_tokens: int = 50, **settings: Any
-    ) -> Generation | SteeredTexts:
-        """Continue prompts, steered by a recipe or not; see `workbench.steering.generate`."""
+    ) -> Any:
+        """Continue prompts, steered or not; see `workbench.steering.generate.generate`.
+
+        Returns a `Generation` for one prompt, recipe and sample, else `SteeredTexts`.
+        """
         from workbench.steering.generate import generate
 
         return generate(self, prompt, recipe, max_new_tokens=max_new_tokens, **settings)

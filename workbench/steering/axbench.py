@@ -14,7 +14,7 @@ from workbench.errors import InputError
 from workbench.results import Result, storable
 from workbench.steering.generate import steered_texts
 from workbench.steering.intervention import Intervention
-from workbench.steering.positions import Phase
+from workbench.steering.positions import Phase, Positions
 from workbench.steering.recipe import Recipe
 from workbench.steering.scorers import PerplexityScorer, Scorer, SimilarityScorer
 from workbench.steering.sweep import harmonic_mean, samples_of
@@ -208,7 +208,7 @@ def axbench(
                 target=Vector.of(direction),
                 unit="max",
                 reference=direction.scale,
-                positions=positions,
+                positions=Positions.of(positions),
             )
             recipes = [Recipe(), *(Recipe.of(item.with_(strength=f)) for f in factors)]
             texts = steered_texts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.steering.intervention import Intervention
-from workbench.steering.positions import Phase
+from workbench.steering.positions import Phase, Positions
 from workbench.steering.problem import Contrast
 from workbench.steering.recipe import Recipe
 from workbench.steering.supervised import Fit, codes
@@ -212,7 +212,7 @@ def _learn(
                 session, [contrast.negatives[i] for i in picked], site.name, vector, rows
             )
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         losses[step] = float(loss.detach())
         if progress is not None:
@@ -228,7 +228,7 @@ def _language_loss(
     rows: Float[Tensor, "chosen d"],
 ) -> Tensor:
     """Next-token loss on prompts with the vector added at every token."""
-    tokens = session.tokens([list(ids) for ids in prompts])
+    tokens = session.model.tokenizing.from_ids(prompts, session.policy)
 
     def edit(x: Tensor) -> Tensor:
         return x + (vector.to(rows.device) @ rows).to(x.dtype)
@@ -242,7 +242,7 @@ def _language_loss(
     return -chosen[real].mean().cpu()
 
 
-def supervised_subspace(sae: str, *, positions: Phase = "last", **settings: float) -> Fit:
+def supervised_subspace(sae: str, *, positions: Phase = "last", **settings: Any) -> Fit:
     """SAE-SSV as a method of the harness: the learned vector, added relative to the norm.
 
     Parameters
@@ -256,14 +256,16 @@ def supervised_subspace(sae: str, *, positions: Phase = "last", **settings: floa
     """
 
     def fit(session: Session, contrast: Contrast, seed: int) -> Recipe:
-        found = subspace_vector(session, contrast, sae, seed=seed, **settings)  # type: ignore[arg-type]
+        found = subspace_vector(session, contrast, sae, seed=seed, **settings)
         site = session.saes[sae].site
         if site is None:
             raise InputError(f"SAE {sae} is not attached to a site")
         unit = found.vector / np.linalg.norm(found.vector)
         name = f"SAE-SSV {contrast.target} ({len(found.features)} features)"
         item = Intervention(
-            target=Vector(site=site.name, vector=unit, name=name), unit="norm", positions=positions
+            target=Vector(site=site.name, vector=unit, name=name),
+            unit="norm",
+            positions=Positions.of(positions),
         )
         return Recipe(interventions=(item,), name=name)
 
@@ -297,7 +299,7 @@ def prototype_descent(sae: str, *, n_features: int = 64, positions: Phase = "las
                 target=Feature(ref=f"{sae}/{index}"),
                 what="approach",
                 goal=float(plus[index]),
-                positions=positions,
+                positions=Positions.of(positions),
             )
             for index in order.tolist()
             if float((plus - minus)[index].abs()) > 0

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
-    from workbench.model import Tokens
     from workbench.session import Session
 
 __all__ = ["Contrast", "SteeringExample", "SteeringProblem", "last_token_acts"]
@@ -152,8 +151,9 @@ def last_token_acts(
     """Return the activation of each prompt's last token at a site, float32 on the CPU."""
     parts = []
     for start in range(0, len(prompts), batch_size):
-        tokens: Tokens = session.tokens([list(ids) for ids in prompts[start : start + batch_size]])
+        rows = prompts[start : start + batch_size]
+        tokens = session.model.tokenizing.from_ids(rows, session.policy)
         acts = session.run(tokens, capture=[site])[site]
-        rows = torch.arange(len(tokens), device=acts.device)
-        parts.append(acts[rows, tokens.last.to(acts.device)].float().cpu())
+        places = torch.arange(len(tokens), device=acts.device)
+        parts.append(acts[places, tokens.last.to(acts.device)].float().cpu())
     return torch.cat(parts)

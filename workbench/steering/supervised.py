@@ -17,7 +17,7 @@ from torch import Tensor
 from workbench.directions import Direction
 from workbench.errors import InputError
 from workbench.steering.intervention import Intervention
-from workbench.steering.positions import Phase
+from workbench.steering.positions import Phase, Positions
 from workbench.steering.problem import Contrast
 from workbench.steering.recipe import Recipe
 from workbench.steering.targets import Feature, Vector
@@ -44,7 +44,9 @@ def _added(vector: Tensor, site: str, name: str, positions: Phase) -> Recipe:
         raise InputError(f"{name}: the two classes do not differ at {site}")
     unit = (vector / vector.norm()).numpy()
     item = Intervention(
-        target=Vector(site=site, vector=unit, name=name), unit="norm", positions=positions
+        target=Vector(site=site, vector=unit, name=name),
+        unit="norm",
+        positions=Positions.of(positions),
     )
     return Recipe(interventions=(item,), name=name)
 
@@ -95,7 +97,7 @@ def given_direction(directions: dict[str, Direction], *, positions: Phase = "las
             raise InputError(f"no direction for {contrast.target!r}: got {list(directions)}")
         found = directions[contrast.target]
         found.check(session.model)
-        item = Intervention(target=Vector.of(found), unit="norm", positions=positions)
+        item = Intervention(target=Vector.of(found), unit="norm", positions=Positions.of(positions))
         return Recipe(interventions=(item,), name=f"{found.method} {contrast.target}")
 
     return fit
@@ -118,7 +120,9 @@ def best_feature(sae: str, *, positions: Phase = "last") -> Fit:
         n, m = len(there), len(here)
         auroc = (ranks - n * (n + 1) / 2) / (n * m)
         chosen = int(auroc.argmax())
-        item = Intervention(target=Feature(ref=f"{sae}/{chosen}"), unit="norm", positions=positions)
+        item = Intervention(
+            target=Feature(ref=f"{sae}/{chosen}"), unit="norm", positions=Positions.of(positions)
+        )
         return Recipe(interventions=(item,), name=f"feature {chosen} for {contrast.target}")
 
     return fit
@@ -174,7 +178,7 @@ def sparse_mask(
                     site=site, vector=vector.numpy(), name=f"{contrast.target} ({site})"
                 ).masked(fraction),
                 unit="norm",
-                positions=positions,
+                positions=Positions.of(positions),
             )
             for _, site, vector in kept
         )
