@@ -118,3 +118,21 @@ def test_texts_survive_saving(session, tmp_path):
 def test_seeds_are_one_per_prompt_and_sample(session):
     with pytest.raises(InputError, match="got 2 seeds"):
         session.generate(PROMPTS, seeds=[1, 2])
+
+
+def test_heads_are_steered_in_generation(session):
+    from workbench.steering import Head
+
+    item = Intervention(target=Head(layer=1, head=2), what="scale", strength=-3.0)
+    texts = session.generate(PROMPTS, [Recipe.of(item), Recipe()], max_new_tokens=5)
+
+    def oracle(z):
+        z = z.clone()
+        z.view(*z.shape[:2], 4, 8)[:, :, 2] *= -3.0
+        return z
+
+    for number, prompt in enumerate(PROMPTS):
+        truth = session.model.generate(prompt, max_new_tokens=5, edits={"z.1": oracle})
+        assert texts.of(0, number)[0].token_ids.tolist() == truth.token_ids.tolist()
+        plain = session.model.generate(prompt, max_new_tokens=5)
+        assert texts.of(1, number)[0].token_ids.tolist() == plain.token_ids.tolist()
