@@ -176,7 +176,7 @@ class SteeringView(SteeringState):
         return self._session, self._previews
 
     def _swept_key(self, recipe: Recipe) -> str | None:
-        """The row a sweep takes through strengths: the only active one."""
+        """Return the row a sweep takes through strengths: the only active one."""
         active = [at for at, item in enumerate(recipe.interventions) if not item.muted]
         return self.rows[active[0]]["id"] if len(active) == 1 else None
 

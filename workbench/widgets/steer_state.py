@@ -29,7 +29,7 @@ _MOST_UNDO = 200
 _MOST_TOKENS = 1_000
 
 
-class Refused(InputError, traitlets.TraitError):
+class RefusedError(InputError, traitlets.TraitError):
     """A change that does not fit; all that would have changed with it is taken back."""
 
 
@@ -38,7 +38,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except WorkbenchError as error:
-        raise Refused(str(error)) from error
+        raise RefusedError(str(error)) from error
 
 
 class SteeringState(View):
@@ -154,7 +154,7 @@ class SteeringState(View):
         return recipe if self._session is None else Recipe.of(recipe, self._session)
 
     def _whole(self) -> Recipe:
-        """The recipe as it is heard: muted rows muted, and the others where some are on solo."""
+        """Return the recipe as it is heard: with what is muted or not on solo muted."""
         keys = [row["id"] for row in self.rows]
         sampling = {key: value for key, value in self.sampling.items() if key != "max_new_tokens"}
         provenance, fingerprints = self._provenance
@@ -302,7 +302,7 @@ class SteeringState(View):
             raise
 
     def _conversation(self) -> Any:
-        """What is continued: the text, or the conversation that ends with it."""
+        """Return what is continued: the text, or the conversation that ends with it."""
         if not self.chat:
             return self.prompt
         return [*self._before, {"role": "user", "content": self.prompt}]

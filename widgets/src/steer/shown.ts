@@ -46,13 +46,14 @@ export class NextTokens {
       row.element.setAttribute("aria-label", said);
     });
     this.#shown = chosen.map((at) => next.ids[at]!);
-    this.#caption.textContent = next.kl === null ? "" : `KL ${number(next.kl)} nats`;
+    this.#caption.textContent = next.kl === null ? "" : `KL ${number(next.kl)}`;
+    this.#caption.title = "KL(steered \u2016 unsteered) over the whole vocabulary, nats";
   }
 }
 
 class Text {
   readonly element: HTMLElement;
-  readonly #figures = span("wb-num");
+  readonly #figures = h("span", { class: "wb-num", title: "Perplexity under the unsteered model; KL(steered \u2016 unsteered) in nats" });
   readonly #box: HTMLElement;
 
   constructor(readonly name: "unsteered" | "steered") {
@@ -67,7 +68,7 @@ class Text {
       const element = tokenSpan(token, `wb-tok${marked[at] ? " wb-steer-differs" : ""}`);
       const depth = this.name === "steered" || shade === "log-prob" ? shadeOf(shade, kl, plain) : 0;
       if (depth > 0.02) element.style.backgroundColor = `rgba(var(--wb-act), ${(0.62 * depth).toFixed(3)})`;
-      const figures = [`log-prob ${number(side.log_prob[at])}`];
+      const figures = [`log-prob ${number(side.log_prob[at])} nats`];
       if (this.name === "steered") figures.push(`unsteered ${number(plain)}`, `KL ${number(kl)} nats`);
       element.title = `${spoken(token)}: ${figures.join(", ")}`;
       return element;
@@ -75,9 +76,9 @@ class Text {
     if (!running && !spans.length) spans.push(span("wb-muted", side.stopped === "eos" ? "ends at once" : "nothing written"));
     fill(this.#box, ...spans);
     if (running) this.#box.scrollTop = this.#box.scrollHeight;
-    const first = this.name === "steered" && side.kl.length ? `KL ${number(side.kl[0], 1)} at first token` : "";
-    const perplexity = side.perplexity !== null ? `perplexity ${number(side.perplexity, 1)} unsteered` : running ? "writing\u2026" : "";
-    this.#figures.textContent = dots("", perplexity, first, { length: "cut at most tokens", context: "context full" }[side.stopped]).replace(/^/, (perplexity || first) && "\u00b7 ");
+    const first = this.name === "steered" && side.kl.length ? `KL ${number(side.kl[0], 1)} at first` : "";
+    const perplexity = side.perplexity !== null ? `perplexity ${number(side.perplexity, 1)}` : running ? "writing\u2026" : "";
+    this.#figures.textContent = dots("", perplexity, first, { length: "cut here", context: "context full" }[side.stopped]).replace(/^/, (perplexity || first) && "\u00b7 ");
   }
 }
 

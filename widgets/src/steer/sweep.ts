@@ -47,8 +47,9 @@ export class Sweep {
   show(dose: Dose | null): void {
     this.#dose = dose;
     this.samples.hidden = this.#plot.hidden = this.#legend.hidden = !dose;
-    this.#caption.textContent = dose ? `strength against effect, ${dose.strengths.length} strengths, ${dose.n} text${dose.n === 1 ? "" : "s"} each` : "";
+    this.#caption.textContent = dose ? "strength against effect" : "";
     if (!dose) return;
+    this.#caption.title = `${dose.strengths.length} strengths, ${dose.n} text${dose.n === 1 ? "" : "s"} each`;
     this.#draw(dose);
     const chosen = this.#series.value;
     options(this.#series, dose.series.map((name, at) => [String(at), printable(name)] as const));
