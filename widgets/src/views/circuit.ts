@@ -30,6 +30,7 @@ class CircuitView {
   #scene: Scene | null = null;
   #hover = -1;
   #briefs = new Map<string, Brief | null>();
+  #pending = ""; // the feature whose dashboard is being made: asking again would begin anew
   #opened: Record<string, unknown> = {};
   #generation = 0;
 
@@ -301,7 +302,8 @@ class CircuitView {
   }
 
   async #loadBrief(feature: string): Promise<void> {
-    if (this.#briefs.has(feature) || !(this.#data!.can.dashboard || this.#store.mode === "snapshot")) return;
+    if (this.#briefs.has(feature) || this.#pending === feature || !(this.#data!.can.dashboard || this.#store.mode === "snapshot")) return;
+    this.#pending = feature;
     try {
       this.#briefs.set(feature, await this.#store.request<Brief>("dashboard", { feature }));
       this.#frame.clearErrors("Could not load the feature");
@@ -309,6 +311,8 @@ class CircuitView {
       if (error instanceof Superseded) return;
       this.#briefs.set(feature, null);
       if (!(error instanceof NotRecorded)) this.#frame.error(error, "Could not load the feature");
+    } finally {
+      if (this.#pending === feature) this.#pending = "";
     }
     this.#refresh();
   }

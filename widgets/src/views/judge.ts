@@ -28,6 +28,7 @@ class JudgeView {
   #data: Ranked | null = null;
   #rows: HTMLElement[] = [];
   #briefs = new Map<string, Brief | null>();
+  #pending = ""; // the feature whose dashboard is being made: asking again would begin anew
   #generation = 0;
   readonly #title = h("span", { class: "wb-title" }, "Judge");
   readonly #summary = h("span", { class: "wb-muted wb-clip wb-summary" });
@@ -167,7 +168,8 @@ class JudgeView {
   }
 
   async #loadBrief(feature: string): Promise<void> {
-    if (this.#briefs.has(feature)) return;
+    if (this.#briefs.has(feature) || this.#pending === feature) return;
+    this.#pending = feature;
     try {
       this.#briefs.set(feature, await this.#store.request<Brief>("dashboard", { feature }));
       this.#frame.clearErrors("Could not load the feature");
@@ -175,6 +177,8 @@ class JudgeView {
       if (error instanceof Superseded) return;
       this.#briefs.set(feature, null);
       if (!(error instanceof NotRecorded)) this.#frame.error(error, "Could not load the feature");
+    } finally {
+      if (this.#pending === feature) this.#pending = "";
     }
     this.#refresh();
   }
