@@ -39,6 +39,20 @@ assert np.mean(hits) > 2 * share
 assert all(shares["top"] == 1 for shares in agreed.values()), agreed
 assert s.closed
 """,
+    "03_circuits": """
+assert len(pairs) + len(pairs.dropped) == 24
+assert circuit.m_clean < -3 and circuit.m_patch > 3
+assert 20 < len(circuit.features) < 1000 and len(circuit.edges) > 100
+ratio = sums.set_index("site")["ratio"]
+assert 0.9 < ratio["resid_post.0"] < 1.1 and 0.9 < ratio["resid_post.4"] < 1.1, ratio
+assert labelled["label"].iloc[:2].str.startswith("number.").all(), labelled
+assert both["effect"].idxmax() == both["exact"].idxmax(), both
+curve_table = curve.to_pandas()
+assert curve_table["faithfulness"].iloc[0] > 0.6, curve_table
+assert (curve_table["random"].abs() < 0.2).all(), curve_table
+assert heads.nodes.is_kind("head").any() and alone.baseline == "zero"
+assert again.nodes.names() == small.nodes.names() and len(small.nodes) < len(circuit.nodes)
+""",
     "04_directions": """
 assert (detection.loc[["diff_mean", "linear_probe", "sae", "sae_a"], "auroc"] > 0.95).all()
 assert detection.loc["bag_of_words", "auroc"] < 0.75
