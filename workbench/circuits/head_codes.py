@@ -9,9 +9,7 @@ negative ones. No head is ablated and no gradient of the model is taken.
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -195,14 +193,15 @@ def head_circuit(
         training = HeadPrompts.of(train, answers=answers)
     vectors = head_outputs(model, model.tokens(training.prompts), pooling=pooling)
     x = head_outputs(model, model.tokens(scored.prompts), pooling=pooling)
-    sae, seconds = _train(
-        vectors.flatten(0, 2), n_features, l1_coefficient, learning_rate, epochs, seed
-    )
+    rows = vectors.flatten(0, 2)
+    scale = float(rows.shape[-1] ** 0.5 / rows.norm(dim=-1).mean())
+    rows = rows * scale
+    sae, seconds = _train(rows, n_features, l1_coefficient, learning_rate, epochs, seed)
     with torch.no_grad():
-        codes = sae.encode(x).argmax(-1).numpy().astype(np.int32)
-        code = sae.encode(vectors.flatten(0, 2))
-        missed = (vectors.flatten(0, 2) - sae.decode(code)).square().sum()
-        spread = (vectors.flatten(0, 2) - vectors.flatten(0, 2).mean(0)).square().sum()
+        codes = sae.encode(x * scale).argmax(-1).numpy().astype(np.int32)
+        code = sae.encode(rows)
+        missed = (rows - sae.decode(code)).square().sum()
+        spread = (rows - rows.mean(0)).square().sum()
     unique = _unique_codes(codes, scored.positive)
     return HeadCircuit(
         provenance=model.provenance(seed=seed),
@@ -249,16 +248,12 @@ def _train(
     epochs: int,
     seed: int,
 ) -> tuple[Any, float]:
-    """Train a standard SAE with SAELens on all vectors at once."""
+    """Train a standard SAE with SAELens, each step on all vectors at once."""
     import time
 
     from sae_lens.config import LoggingConfig, SAETrainerConfig
     from sae_lens.registry import get_sae_training_class
     from sae_lens.training.sae_trainer import SAETrainer
-
-    def batches() -> Iterator[Tensor]:
-        while True:
-            yield vectors
 
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
@@ -269,7 +264,7 @@ def _train(
                 d_in=vectors.shape[-1],
                 d_sae=n_features,
                 l1_coefficient=l1_coefficient,
-                normalize_activations="expected_average_only_in",
+                normalize_activations="none",
                 device="cpu",
                 dtype="float32",
             )
@@ -285,16 +280,17 @@ def _train(
                 device="cpu",
                 dead_feature_window=epochs + 1,
                 feature_sampling_window=epochs + 1,
-                n_batches_for_norm_estimate=1,
                 logger=LoggingConfig(log_to_wandb=False),
             ),
             sae=training,
-            data_provider=batches(),
+            data_provider=iter(()),
         )
-        # Its progress bar would be the only output of a call that takes seconds.
-        with contextlib.redirect_stderr(io.StringIO()):
-            trained = trainer.fit()
-    return trained, time.perf_counter() - started
+        # Its own loop shows a progress bar for every SAE, which takes longer than the training.
+        for _ in range(epochs):
+            trainer.step(vectors)
+            trainer.n_training_steps += 1
+    training.eval()
+    return training, time.perf_counter() - started
 
 
 def _softmax(unique: np.ndarray) -> np.ndarray:
