@@ -207,7 +207,7 @@ class IndexBuild:
             return self._open(preview(self.path, self._store, self._description))
 
     def __repr__(self) -> str:
-        return f"IndexBuild({str(self.path)!r}, {self.progress})"
+        return f"IndexBuild({self.path.name!r}, {self.progress})"
 
     def _open(self, path: Path) -> FeatureIndex:
         from workbench.features.index.queries import FeatureIndex

@@ -136,7 +136,7 @@ class IndexFiles:
     def __repr__(self) -> str:
         state = "partial, " if self.partial else ""
         return (
-            f"{type(self).__name__}({str(self.path)!r}, {state}{self.n_features:,} features of "
+            f"{type(self).__name__}({self.path.name!r}, {state}{self.n_features:,} features of "
             f"{len(self.saes)} SAEs, {self.n_counted:,} counted tokens of {self.n_documents:,} "
             "documents)"
         )
