@@ -64,7 +64,7 @@ export class Settings {
       input.disabled = !editable;
     }
     options(this.#presets, [["", presets.length ? "apply preset\u2026" : "no presets"], ...presets.map((name) => [name, name] as const)]);
-    this.#presets.disabled = !editable || !presets.length;
-    this.#name.disabled = this.#save.disabled = !editable;
+    this.#presets.disabled = !presets.length;
+    for (const part of [this.#presets, this.#name, this.#save]) part.hidden = !editable;
   }
 }

@@ -146,6 +146,7 @@ class SteeringView {
     if (!this.#live) return this.#play(id, strength);
     this.#moving.set(id, strength);
     this.#stop();
+    this.#asked = ""; // also where the hand comes back to where it was
     this.#both.stale(true);
     void this.#preview();
     if (this.#resting !== null) clearTimeout(this.#resting);
@@ -326,7 +327,7 @@ class SteeringView {
     if (dose !== this.#sweep.dose) this.#sweep.show(dose);
     this.#drawRows();
     const played = !live && this.#moving.size > 0;
-    if (!this.#moving.size && !this.#writing && keyOf(state) === this.#asked) this.#next.show(this.#store.get("next_tokens"), false);
+    if (!this.#moving.size && !this.#writing && (!live || keyOf(state) === this.#asked)) this.#next.show(this.#store.get("next_tokens"), false);
     if (!this.#writing && !played) this.#showTexts(this.#store.get("texts"));
     this.#drawStatus(state);
   }

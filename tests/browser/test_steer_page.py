@@ -1,0 +1,187 @@
+"""The steering panel as a page: replay by slider, sweep, contrast; and live against Python."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from browser import tiny
+from browser.live import LivePage
+from browser.readings import HOSTILE
+from browser.test_prompt_page import CONTRAST
+
+from workbench.widgets import base
+from workbench.widgets.text import printable
+
+PROMPT = "the old cat sat on the mat. the old dog"
+READY = "document.querySelector('.wb-steering [role=status]')?.textContent"
+
+
+@pytest.fixture(scope="module")
+def session():
+    return tiny.session()
+
+
+@pytest.fixture(scope="module")
+def steered(session):
+    return session.steer(
+        {"resid_post.1/3": 2.0, "mlp_out.2/5": -1.0}, PROMPT, max_new_tokens=6, strengths=[1, 2]
+    )
+
+
+@pytest.fixture
+def opened(browser):
+    contexts = []
+
+    def make(width=900, scheme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        problems = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        contexts.append((context, problems))
+        return page
+
+    yield make
+    for context, problems in contexts:
+        context.close()
+        assert problems == []
+
+
+@pytest.fixture
+def show(opened, tmp_path):
+    def make(view, **options):
+        page = opened(**options)
+        page.goto(view.to_html(tmp_path / "view.html").as_uri())
+        page.wait_for_function(READY)
+        return page
+
+    return make
+
+
+def slide(page, label, place):
+    page.get_by_label(label, exact=True).evaluate(
+        "(e, place) => { e.value = place; e.dispatchEvent(new Event('input'));"
+        " e.dispatchEvent(new Event('change')); }",
+        place,
+    )
+
+
+def text_of(page, side):
+    # Tokens are followed by a zero-width space where they carry no spaces of their own.
+    return page.get_by_label(f"{side} text", exact=True).text_content()
+
+
+def test_sliders_of_a_page_replay_what_was_computed(show, steered):
+    view = steered.view()
+    page = show(view)
+    played = next(iter(view.replayed["rows"].values()))
+    typed = page.get_by_label("Strength of resid_post.1/3, typed")
+    assert typed.input_value() == "+2"
+    slide(page, "Strength of resid_post.1/3", 100)
+    assert typed.input_value() == "+4"
+    wanted = played["texts"][played["strengths"].index(4.0)]["steered"]
+    assert text_of(page, "steered") == "".join(wanted["tokens"])
+    bars = page.locator(".wb-steer-bar").evaluate_all("rows => rows.map(r => r.title)")
+    shown = played["next"][played["strengths"].index(4.0)]
+    top = max(range(8), key=lambda i: max(shown["before"][i], shown["after"][i]))
+    assert any(f"{100 * shown['after'][top]:.1f}% steered" in bar for bar in bars)
+    # Each slider was computed with the others as they were.
+    slide(page, "Strength of mlp_out.2/5", -100)
+    assert typed.input_value() == "+2"
+    assert page.get_by_label("Strength of mlp_out.2/5, typed").input_value() == "\u22124"
+    status = page.locator(".wb-foot [role=status]").text_content()
+    assert status == (
+        "2 interventions · snapshot · sliders replay computed strengths, one at a time"
+    )
+    page.get_by_role("button", name="Copy as code").click()
+    code = page.evaluate("navigator.clipboard.readText()")
+    assert code == view.code
+    # What needs a kernel cannot be asked for.
+    for name in ("Undo", "Mute resid_post.1/3", "Sweep strengths"):
+        assert page.get_by_role("button", name=name).is_disabled()
+
+
+def test_a_sweep_can_be_read_exactly(show, steered):
+    page = show(steered.view())
+    assert page.locator(".wb-steer-plot polyline").count() == 2 * 3
+    dots = page.locator(".wb-steer-plot circle title").all_text_contents()
+    assert len(dots) == 2 * 3
+    assert dots[0].startswith("fluency (unsteered perplexity) at 0: ")
+    page.locator(".wb-steer-samples summary").click()
+    rows = page.locator(".wb-steer-table tbody tr")
+    assert rows.count() == 3
+    assert rows.nth(1).locator("td").nth(1).text_content() == printable(
+        steered.sweep.samples[0][1][0][0]
+    )
+    page.get_by_label("Whose texts").select_option("1")
+    assert rows.nth(1).locator("td").nth(1).text_content() == printable(
+        steered.sweep.samples[1][1][0][0]
+    )
+
+
+def test_hostile_text_is_text(show, steered):
+    texts = dataclasses.replace(
+        steered.texts,
+        steered=dataclasses.replace(steered.texts.steered, tokens=tuple(HOSTILE[:6])),
+    )
+    item = steered.recipe[0].with_(name=HOSTILE[0])
+    recipe = steered.recipe.with_(interventions=(item, steered.recipe[1]))
+    made = dataclasses.replace(steered, texts=texts, recipe=recipe, prompt=HOSTILE[1])
+    view = made.view()
+    page = show(view)
+    assert page.locator(".wb-steering img, .wb-steering script").count() == 0
+    assert page.evaluate("window.pwned") is None
+    assert "<script" not in view.static_html()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [900, 500])
+def test_text_can_be_read_and_nothing_lies_outside(show, steered, width, scheme):
+    page = show(steered.view(), width=width, scheme=scheme)
+    page.locator(".wb-steer-row button[aria-expanded]").first.click()
+    page.locator(".wb-steer-samples summary").click()
+    page.get_by_role("button", name="greedy, 6 tokens").click()
+    assert json.loads(page.evaluate(CONTRAST)) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_live_panel_follows_the_hand_and_writes_at_rest(opened, steered, monkeypatch):
+    # This thread waits for the worker: changes of traits are made there, not on this loop.
+    monkeypatch.setattr(base, "_running_loop", lambda: None)
+    page = opened()
+    view = steered.view()
+    live = LivePage(page, view)
+    page.wait_for_function(READY)
+    assert live.asked == []  # what was tried is shown as it is
+    place = "e => { e.value = 70; e.dispatchEvent(new Event('input')); }"
+    page.get_by_label("Strength of resid_post.1/3", exact=True).evaluate(place)
+    page.wait_for_function("document.querySelector('.wb-steer-time').textContent")
+    # Letting go is not needed: a hand that holds still rests as well.
+    page.wait_for_function("!document.querySelector('.wb-steer-stale')")
+    assert view.recipe[0].strength == 3.8
+    assert {"preview", "texts"} <= set(live.asked)
+    assert text_of(page, "steered") == "".join(view.texts["steered"]["tokens"])
+
+    page.get_by_role("button", name="Mute resid_post.1/3").click()
+    page.get_by_role("button", name="Solo mlp_out.2/5").click()
+    page.wait_for_function(
+        "document.querySelector('[role=status]').textContent.includes('1 heard')"
+    )
+    assert [item.muted for item in view.recipe] == [True, False]
+
+    page.get_by_role("button", name="greedy, 6 tokens").click()
+    heat = page.get_by_label("temperature")
+    heat.fill("hot")
+    heat.press("Enter")
+    page.locator(".wb-error", has_text="Not changed").wait_for()
+    assert view.sampling["temperature"] == 0
+    page.get_by_label("Name of the preset").fill("mild")
+    page.get_by_role("button", name="Save preset").click()
+    page.wait_for_function("document.querySelectorAll('.wb-steer-settings option').length === 2")
+    asked = len(live.asked)
+    page.get_by_role("button", name="demo").or_(page.locator(".wb-badge")).first.click()
+    page.get_by_role("button", name="Recompute and compare").click()
+    page.locator(".wb-check-same").first.wait_for()
+    assert live.asked[asked:] == ["check"]
