@@ -68,9 +68,15 @@ def slide(page, label, place):
     )
 
 
-def text_of(page, side):
-    # Tokens are followed by a zero-width space where they carry no spaces of their own.
-    return page.get_by_label(f"{side} text", exact=True).text_content()
+def says(page, side, wanted):
+    """Whether a text on screen is the wanted one: its tokens' log-probabilities, its perplexity."""
+    box = page.get_by_label(f"{side} text", exact=True)
+    titles = box.locator(".wb-tok").evaluate_all("tokens => tokens.map(t => t.title)")
+    figures = [f"log-prob \u2212{-value:.2f} nats" for value in wanted["log_prob"]]
+    assert len(titles) == len(figures) > 0
+    assert all(figure in title for figure, title in zip(figures, titles, strict=True))
+    caption = box.locator("xpath=preceding-sibling::div").text_content()
+    return f"perplexity {wanted['perplexity']:.1f}" in caption
 
 
 def test_sliders_of_a_page_replay_what_was_computed(show, steered):
@@ -82,7 +88,7 @@ def test_sliders_of_a_page_replay_what_was_computed(show, steered):
     slide(page, "Strength of resid_post.1/3", 100)
     assert typed.input_value() == "+4"
     wanted = played["texts"][played["strengths"].index(4.0)]["steered"]
-    assert text_of(page, "steered") == "".join(wanted["tokens"])
+    assert says(page, "steered", wanted)
     bars = page.locator(".wb-steer-bar").evaluate_all("rows => rows.map(r => r.title)")
     shown = played["next"][played["strengths"].index(4.0)]
     top = max(range(8), key=lambda i: max(shown["before"][i], shown["after"][i]))
@@ -162,7 +168,7 @@ def test_a_live_panel_follows_the_hand_and_writes_at_rest(opened, steered, monke
     page.wait_for_function("!document.querySelector('.wb-steer-stale')")
     assert view.recipe[0].strength == 3.8
     assert {"preview", "texts"} <= set(live.asked)
-    assert text_of(page, "steered") == "".join(view.texts["steered"]["tokens"])
+    assert says(page, "steered", view.texts["steered"])
 
     page.get_by_role("button", name="Mute resid_post.1/3").click()
     page.get_by_role("button", name="Solo mlp_out.2/5").click()
