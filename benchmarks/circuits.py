@@ -11,10 +11,10 @@ A model of Pythia-70m shape (GPT-NeoX, 6 layers, width 512; random weights), 19 
 * bare: the same forward and backward passes of the model, with no dictionary;
 * edges into at least 377 (example, position, feature) targets from every kept node upstream.
 
-Peers are the figures of the authors' code on two processor cores (prompts of about
-10 tokens): nodes 8.9 s by gradients and 44–50 s by integrated gradients, edges 192–233 s, 7 GB;
-with its unused gradients of parameters switched off, 21.5 s, 56.7 s and 4.5 GB. The bars are a tenth of
-the latter two times, half of that memory, and 1.3 times the bare passes.
+Peers are the figures of the authors' code on two processor cores (prompts of about 10 tokens):
+nodes 8.9 s by gradients, 44–50 s by integrated gradients, edges 192–233 s, 7 GB; with its unused
+gradients of parameters switched off, 21.5 s, 56.7 s and 4.5 GB. The bars are a tenth of the latter
+two times, half of that memory, and 1.3 times the bare passes.
 
 ``--memory`` repeats each part in a fresh process and prints the peak of resident memory, whole and
 over the loaded weights. ``--budget`` bounds the bytes of dictionaries in memory at once.
