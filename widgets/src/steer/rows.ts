@@ -36,6 +36,7 @@ class Line {
   readonly #when = h("input", { type: "text", placeholder: "always", "aria-label": "Feature that must be active, as sae/index > value" });
   readonly #error = h("select", { "aria-label": "The SAE's error term" });
   #row: Row;
+  #drawn = "";
 
   constructor(row: Row, hands: Hands) {
     this.#row = row;
@@ -116,6 +117,15 @@ class Line {
     const dropped = row.error === "drop" ? "error term dropped" : row.target.includes("/") ? "error term kept" : "";
     this.#more.textContent = [KINDS[row.what] ?? row.what, wherePut(row.positions), dropped].filter(Boolean).join(" \u00b7 ");
     this.#more.title = "Change what is done, and where";
+    this.#fields(row, editable);
+  }
+
+  /** The editor's fields; what is being typed there is left alone until the row itself changes. */
+  #fields(row: Row, editable: boolean): void {
+    const now = JSON.stringify([row.what, row.positions, row.error, editable]);
+    const typing = this.#editor.contains((this.element.getRootNode() as Document).activeElement);
+    if (typing && now === this.#drawn) return;
+    this.#drawn = now;
     options(this.#what, Object.keys(row.kinds).map((kind) => [kind, KINDS[kind] ?? kind] as const));
     this.#what.value = row.what;
     this.#phase.value = row.positions.phase;
