@@ -102,6 +102,7 @@ def dose_data(sweep: Sweep, key: str | None) -> dict[str, Any]:
     items = sweep.recipe.active
     return {
         "key": key,
+        "recipe": sweep.recipe.summary(),
         "unit": str(items[0].unit) if key is not None and items else "factor",
         "strengths": [float(value) for value in sweep.strengths],
         "series": list(sweep.series),

@@ -54,6 +54,7 @@ export interface Texts {
 
 export interface Dose {
   key: string | null;
+  recipe: string;
   unit: string;
   strengths: number[];
   series: string[];

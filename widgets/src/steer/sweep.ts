@@ -49,7 +49,7 @@ export class Sweep {
     this.samples.hidden = this.#plot.hidden = this.#legend.hidden = !dose;
     this.#caption.textContent = dose ? "strength against effect" : "";
     if (!dose) return;
-    this.#caption.title = `${dose.strengths.length} strengths, ${dose.n} text${dose.n === 1 ? "" : "s"} each`;
+    this.#caption.title = `${printable(dose.recipe)}: ${dose.strengths.length} strengths, ${dose.n} text${dose.n === 1 ? "" : "s"} each`;
     this.#draw(dose);
     const chosen = this.#series.value;
     options(this.#series, dose.series.map((name, at) => [String(at), printable(name)] as const));
