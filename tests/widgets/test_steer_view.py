@@ -57,7 +57,7 @@ def test_what_was_tried_is_shown_without_asking(panel, steered):
     assert panel.rows[0]["label"] == "<b>cats</b>"
     assert panel.rows[0]["kinds"]["add"] == ["absolute", "max", "norm"]
     assert panel.sampling["max_new_tokens"] == 6
-    assert panel.recipe == steered.recipe
+    assert panel.recipe.interventions == steered.recipe.interventions
     assert panel.texts["steered"]["completion"] == steered.texts.steered.completion
     assert panel.texts["steered"]["perplexity"] == pytest.approx(steered.texts.steered.perplexity)
     assert panel.next_tokens["tokens"] == list(steered.next_tokens.tokens[:8])
@@ -113,8 +113,8 @@ def test_what_does_not_fit_is_refused_and_nothing_is_lost(panel, fields, words):
     panel.set_state({"rows": rows, "prompt": "lost with it"})
     assert panel.rows == before
     assert panel.prompt == PROMPT
-    assert panel.recipe == recipe
-    assert panel._whole() == recipe
+    assert panel.recipe.interventions == recipe.interventions
+    assert panel._whole().interventions == recipe.interventions
     assert said[0]["notice"]["title"] == "Not changed"
     assert sent == [["rows", "prompt"]]
     assert not panel.undoable
@@ -343,3 +343,24 @@ def test_a_check_reads_again_and_says_when_it_differs(panel):
 def test_unknown_traits_are_refused(steered):
     with pytest.raises(InputError, match="did you mean 'prompt'"):
         SteeringView(steered, promt="x")
+
+
+def test_a_moving_hand_does_not_end_a_sweep(panel):
+    moved, said = [], []
+
+    def send(content, buffers=None):
+        said.append(content)
+        if content["id"] == "a-1" and "progress" in content and len(moved) < 3:
+            moved.append(content)
+            params = {"strengths": {panel.rows[0]["id"]: float(len(moved))}}
+            told = {"id": f"b-{len(moved)}", "kind": "preview", "params": params}
+            panel._receive(panel, told, [])
+
+    panel.send = send
+    params = {"count": 3, "controls": 0}
+    panel._receive(panel, {"id": "a-1", "kind": "sweep", "params": params}, [])
+    panel._worker.join(60)
+    ends = {one["id"]: one for one in said if "ok" in one}
+    assert len(moved) > 1
+    assert ends["a-1"]["ok"]
+    assert ends[f"b-{len(moved)}"]["ok"]

@@ -154,11 +154,10 @@ class SteeringView(SteeringState):
         return (self.replayed or {}).get("signature") == self._signature
 
     def _replay(self, **options: Any) -> dict[str, Any]:
-        session, previews = self._needs_session()
+        session, _ = self._needs_session()
         signature, keys = self._signature, [row["id"] for row in self.rows]
         found = work.replay(
             session,
-            previews,
             self.recipe,
             keys,
             self._conversation(),

@@ -136,7 +136,6 @@ def swept(
 
 def replay(
     session: Session,
-    previews: Previews,
     recipe: Recipe,
     keys: Sequence[str],
     prompt: Any,
@@ -162,6 +161,8 @@ def replay(
     ][:_MOST_REPLAYED]
     found: dict[str, Any] = {}
     total = len(heard) * count
+    # Of its own: in one preview the newest request ends the others, and a hand may be moving.
+    preview = Preview(session, prompt)
     for number, (at, key) in enumerate(heard):
         item = recipe[at]
         reach = max(2.0 if item.unit == "norm" else 4.0, 2 * abs(item.strength))
@@ -172,7 +173,7 @@ def replay(
         shown, texts = [], []
         for step, strength in enumerate(strengths):
             made = recipe.replaced(at, strength=strength)
-            shown.append(next_data(previews.of(prompt).next_tokens(made, cancel=cancel)))
+            shown.append(next_data(preview.next_tokens(made, cancel=cancel)))
             written = stream(session, prompt, made, max_new_tokens=most, changes=0, cancel=cancel)
             texts.append(texts_data(written))
             if progress is not None:
