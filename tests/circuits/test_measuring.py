@@ -104,6 +104,25 @@ def test_measured_edges_go_through_the_direct_path_alone(toy_session, toy_model,
     assert len(checked) >= 5
 
 
+def test_sublayers_that_are_not_split_belong_to_the_direct_path(toy_session, toy_model) -> None:
+    """With nodes at the ends alone, everything between them is one path: attention moves it."""
+    circuit = find(
+        toy_session, toy_model.pairs[2], method="attrib", sites=("embed", "resid_post.1")
+    )
+    nodes, edges = circuit.nodes, circuit.edges
+    inner = ~nodes.is_kind("output")[edges.target]
+    moved = inner & (nodes.position[edges.source] < nodes.position[edges.target])
+    assert moved.any()
+    pairs = list(zip(edges.source[moved].tolist(), edges.target[moved].tolist(), strict=True))
+    setup = Interventions(toy_session, circuit)
+    measured = setup.edge_effects(pairs)[:, 0]
+    assert (np.abs(measured) > 1e-3).any()
+    for (source, target), effect in zip(pairs, measured, strict=True):
+        change = setup.changed(target, setup.downstream(source))
+        whole = setup.metrics_with([(target, setup.written(target, change))])[0]
+        assert effect == pytest.approx(float(whole[0] - setup.m_clean[0]), abs=1e-5)
+
+
 def test_one_node_shows_what_changes_downstream(toy_session, toy_model, tmp_path) -> None:
     pair = toy_model.pairs[2]
     circuit = find(toy_session, pair, method="ig", sites=SITES)

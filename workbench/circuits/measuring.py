@@ -2,9 +2,9 @@
 
 Attributions are first-order estimates. Here the same intervention is made: a node alone takes its
 patch value (or zero), and the metric and the activations downstream are read. For an edge only the
-direct path is let through: the upstream node changes, every sublayer between the two that
-attribution would stop is held at its clean value (Marks et al. 2024, appendix A), the downstream
-node is read, and then that node alone is changed so in a clean run.
+direct path is let through: the upstream node changes, every site between the two that is split into
+nodes is held at its clean value, where attribution stops too (Marks et al. 2024, appendix A), the
+downstream node is read, and then that node alone is changed so in a clean run.
 """
 
 from __future__ import annotations
@@ -64,19 +64,11 @@ class Interventions:
             session.model, session.saes, circuit.nodes, circuit_sites(circuit), tokens=True
         )
         self.metric = resolve_metric(circuit.metric if metric is None else metric, self.pairs)
-        sublayers = [
-            self.model.sites.resolve(f"{kind}.{layer}")
-            for layer in range(self.model.n_layers)
-            for kind in ("attn_out", "mlp_out")
-            if f"{kind}.{layer}" in self.model.sites
-        ]
         used = {
             site.name: site
             for basis in self.bases.values()
             for site in (basis.site, basis.out_site)
         }
-        used.update({site.name: site for site in sublayers})
-        self.sublayers = sublayers
         self.runs = Runs(self.model, self.pairs, self.metric, list(used.values()))
         self.rows = torch.arange(len(self.pairs))
         with torch.inference_mode():
@@ -236,11 +228,11 @@ class Interventions:
         waiting.clear()
 
     def _frozen(self, source: int, target: int) -> list[Any]:
-        """Sublayers between two nodes that a direct path does not go through."""
+        """Sites between two nodes that a direct path does not go through: those that are split."""
         up, down = self.basis(source).out_site, self.basis(target).out_site
         return [
             site
-            for site in self.sublayers
+            for site in (basis.out_site for basis in self.bases.values())
             if up.order < site.order < down.order and site not in (up, down)
         ]
 
