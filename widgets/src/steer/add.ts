@@ -16,7 +16,7 @@ const FAILED = "Could not add";
 
 export class Adder {
   readonly element: HTMLElement;
-  readonly #input: HTMLInputElement;
+  readonly input: HTMLInputElement;
   readonly #list = h("div", { class: "wb-steer-found", role: "listbox", "aria-label": "What can be added", hidden: true });
   readonly #store: Store;
   readonly #frame: Frame;
@@ -26,7 +26,7 @@ export class Adder {
 
   constructor(store: Store, frame: Frame) {
     [this.#store, this.#frame] = [store, frame];
-    this.#input = h("input", {
+    this.input = h("input", {
       type: "text",
       placeholder: "Add feature or direction\u2026",
       role: "combobox",
@@ -37,18 +37,18 @@ export class Adder {
       onkeydown: (event: KeyboardEvent) => this.#key(event),
       onblur: () => this.#close(),
     });
-    this.element = h("div", { class: "wb-steer-add" }, this.#input, this.#list);
+    this.element = h("div", { class: "wb-steer-add" }, this.input, this.#list);
   }
 
   enable(on: boolean): void {
-    this.#input.disabled = !on;
+    this.input.disabled = !on;
   }
 
   async #look(): Promise<void> {
     const asked = (this.#asked += 1);
     await this.#frame.attempt(FAILED, async () => {
-      const found = await this.#store.request<Candidate[]>("find", { text: this.#input.value }, { policy: "coalesce" });
-      if (asked !== this.#asked || document.activeElement !== this.#input) return;
+      const found = await this.#store.request<Candidate[]>("find", { text: this.input.value }, { policy: "coalesce" });
+      if (asked !== this.#asked || document.activeElement !== this.input) return;
       this.#found = found;
       this.#at = 0;
       this.#show();
@@ -66,10 +66,10 @@ export class Adder {
         one.kind === "feature" ? null : span("wb-caption", one.kind),
       ),
     );
-    const none = this.#input.value.trim() && !rows.length;
+    const none = this.input.value.trim() && !rows.length;
     fill(this.#list, none && span("wb-muted", "nothing found: type a feature (sae/number) or words of a label"), ...rows);
     this.#list.hidden = !rows.length && !none;
-    this.#input.setAttribute("aria-expanded", String(!this.#list.hidden));
+    this.input.setAttribute("aria-expanded", String(!this.#list.hidden));
   }
 
   #key(event: KeyboardEvent): void {
@@ -86,7 +86,7 @@ export class Adder {
   async #enter(): Promise<void> {
     // What was typed may be newer than what was found.
     if (this.#list.hidden) await this.#look();
-    const written = this.#input.value.trim();
+    const written = this.input.value.trim();
     const same = this.#found.findIndex((one) => one.target === written);
     if (same >= 0 || this.#found.length) await this.#take(same >= 0 ? same : this.#at);
     else if (written) await this.#add("feature", written);
@@ -100,7 +100,7 @@ export class Adder {
   #add(kind: string, target: string): Promise<void> {
     return this.#frame.attempt(FAILED, async () => {
       await this.#store.request("add", { kind, target });
-      this.#input.value = "";
+      this.input.value = "";
       this.#close();
     });
   }
@@ -109,6 +109,6 @@ export class Adder {
     this.#asked += 1;
     this.#found = [];
     this.#list.hidden = true;
-    this.#input.setAttribute("aria-expanded", "false");
+    this.input.setAttribute("aria-expanded", "false");
   }
 }

@@ -272,8 +272,14 @@ class SteeringView {
   }
 
   #key(event: KeyboardEvent): void {
-    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || !this.#live) return;
     const target = event.target as HTMLInputElement;
+    if (event.key === "Enter" && target.type === "text" && target !== this.#add.input) {
+      // Notebooks take Enter for themselves, and with it what makes a changed field say so.
+      target.blur();
+      target.focus({ preventScroll: true });
+      return;
+    }
+    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || !this.#live) return;
     if (target.tagName === "INPUT" && target.type === "text") return; // its own undo
     this.#ask(event.shiftKey ? "redo" : "undo");
     event.preventDefault();
