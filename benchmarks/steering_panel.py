@@ -69,7 +69,7 @@ s = shapes.open_session("gpt2", "cpu")
 from workbench.steering import Intervention
 item = Intervention(target="resid_post.6/7", unit="norm", strength=0.5)
 prompt = s.tokenizer.decode(shapes.token_rows(s, 128)[0][:24].tolist())
-panel = s.steer(item, prompt, max_new_tokens=4).view()
+panel = s.steer(item, prompt, max_new_tokens=4, changes=0).view()
 """,
 }
 
