@@ -24,7 +24,15 @@ _PLACES = {
     "View": "workbench.widgets.base",
 }
 
-__all__ = ["CircuitView", "FeatureBrowserView", "FeatureView", "JudgeView", "PromptView", "SteeringView", "View"]
+__all__ = [
+    "CircuitView",
+    "FeatureBrowserView",
+    "FeatureView",
+    "JudgeView",
+    "PromptView",
+    "SteeringView",
+    "View",
+]
 
 
 def __getattr__(name: str) -> Any:
