@@ -170,7 +170,8 @@ def _measured(rows: Float[Tensor, "rows d"]) -> Float[Tensor, " rows"]:
 
 def _lengths(sae: Sae, rows: Float[Tensor, "rows d"]) -> Float[Tensor, " rows"]:
     """Lengths of an SAE's decoder rows; measured once, and again where the weights have changed."""
-    state = (rows.data_ptr(), rows._version)
+    # Weights first read inside inference mode keep no count of their changes.
+    state = (rows.data_ptr(), -1 if rows.is_inference() else rows._version)
     known = _LENGTHS.get(sae)
     if known is None or known[0] != state:
         known = _LENGTHS[sae] = (state, _measured(rows))
