@@ -39,7 +39,7 @@ BAR = 150.0
 SETUP = """
 import sys, tempfile, time
 sys.path[:0] = PATHS
-import anywidget, numpy as np
+import anywidget, ipywidgets, numpy as np, traitlets
 import index as shapes
 shapes.SHAPES["gpt2"]["d_sae"] = FEATURES
 s = shapes.open_session("gpt2", "cpu")
@@ -58,7 +58,18 @@ class Echo(anywidget.AnyWidget):
 
 echo = Echo()
 echo.on_msg(lambda widget, content, buffers: widget.send(content))
-echo
+
+# Shares a trait with the view: what linking a browser's choice to it does.
+class Choice(anywidget.AnyWidget):
+    _esm = '''
+    export default { render({ model, el }) {
+      window.openFeature = name => { model.set("feature", name); model.save_changes(); };
+      el.textContent = "choice";
+    } };
+    '''
+    feature = traitlets.Unicode("").tag(sync=True)
+
+choice = Choice()
 """
 
 ECHO = """async runs => {
@@ -93,7 +104,9 @@ def timed(session, name):
 view_module.dashboard_of = timed
 view = timed(s, "resid_post.6/0").view()
 spent.clear()
-view
+traitlets.dlink((choice, "feature"), (view, "feature"), transform=lambda name: name or view.feature)
+# In one output: what lies far outside the window is not drawn.
+ipywidgets.VBox([echo, choice, view])
 """
 
 # The title is written when the page is laid out, in the same turn as everything else of it.
@@ -121,22 +134,6 @@ OPEN = """async ([runs, click, names]) => {
   return out;
 }"""
 
-# Another view that shares the trait: what linking a browser's choice to this view does.
-LINK = """
-class Choice(anywidget.AnyWidget):
-    _esm = '''
-    export default { render({ model, el }) {
-      window.openFeature = name => { model.set("feature", name); model.save_changes(); };
-      el.textContent = "choice";
-    } };
-    '''
-    feature = traitlets.Unicode("").tag(sync=True)
-
-choice = Choice()
-traitlets.dlink((choice, "feature"), (view, "feature"), transform=lambda name: name or view.feature)
-choice
-"""
-
 
 def measure(runs: int, tokens: int, features: int) -> dict[str, list[float]]:
     """Return the milliseconds of every row."""
@@ -156,12 +153,11 @@ def measure(runs: int, tokens: int, features: int) -> dict[str, list[float]]:
         cells = [
             setup.replace("FEATURES", str(features)),
             VIEW.replace("FEATURES", str(features)),
-            "import traitlets" + LINK,
             "",
         ]
         notebook = lab.Notebook(server, page, server.write("paint.ipynb", cells))
         notebook.run_all()
-        page.wait_for_function("window.echo && window.openFeature", timeout=600_000)
+        page.wait_for_function("Boolean(window.echo && window.openFeature)", timeout=600_000)
         page.wait_for_function("document.querySelectorAll('.wb-feature .wb-near').length > 5")
         names = [f"resid_post.6/{i}" for i in range(1, features, max(1, features // (runs + 10)))]
         page.evaluate(ECHO, 20)
