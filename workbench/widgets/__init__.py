@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from workbench.widgets.base import View as View
     from workbench.widgets.browser import FeatureBrowserView as FeatureBrowserView
     from workbench.widgets.circuit import CircuitView as CircuitView
+    from workbench.widgets.direction import DirectionView as DirectionView
+    from workbench.widgets.entities import EntityView as EntityView
     from workbench.widgets.feature import FeatureView as FeatureView
     from workbench.widgets.judge import JudgeView as JudgeView
     from workbench.widgets.prompt import PromptView as PromptView
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "CircuitView": "workbench.widgets.circuit",
+    "DirectionView": "workbench.widgets.direction",
+    "EntityView": "workbench.widgets.entities",
     "FeatureBrowserView": "workbench.widgets.browser",
     "FeatureView": "workbench.widgets.feature",
     "JudgeView": "workbench.widgets.judge",
@@ -26,6 +30,8 @@ _PLACES = {
 
 __all__ = [
     "CircuitView",
+    "DirectionView",
+    "EntityView",
     "FeatureBrowserView",
     "FeatureView",
     "JudgeView",

@@ -82,7 +82,7 @@ class EntityStudy(Result):
         Seed of wordings, samples, splits and controls.
     """
 
-    view_class: ClassVar[str | None] = None
+    view_class: ClassVar[str | None] = "workbench.widgets.entities:EntityView"
 
     style: PromptStyle = field(repr=False)
     asking: Asking
