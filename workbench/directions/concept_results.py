@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -96,6 +96,8 @@ class ConceptStudy(Result):
     dropped
         Rows of the source that were not used: reason to number.
     """
+
+    view_class: ClassVar[str | None] = "workbench.widgets.direction:DirectionView"
 
     name: str
     site: str
@@ -236,6 +238,8 @@ class ConceptComparison(Result):
     dropped
         Rows that were not used, by concept: reason to number.
     """
+
+    view_class: ClassVar[str | None] = "workbench.widgets.direction:DirectionView"
 
     site: str
     methods: tuple[str, ...]

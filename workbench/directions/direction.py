@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -62,6 +62,8 @@ class Direction(Result):
     InputError
         The vector is empty, zero, not finite or not one-dimensional, or the details are not JSON.
     """
+
+    view_class: ClassVar[str | None] = "workbench.widgets.direction:DirectionView"
 
     name: str
     site: str

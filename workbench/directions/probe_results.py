@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jaxtyping import Int
@@ -94,6 +94,8 @@ class ProbeStudy(Result):
         The dense probes as directions, by site, calibrated on held-out rows; a site whose probe
         has no weight other than 0 gives none.
     """
+
+    view_class: ClassVar[str | None] = "workbench.widgets.direction:DirectionView"
 
     positive: str
     level: str
