@@ -81,6 +81,9 @@ def test_features_and_selection(results):
     assert view.selection == FeatureSet.of([rows[2]["feature"], rows[1]["feature"]])
     view.selection = FeatureSet.of(rows[3]["feature"])
     assert view.picked == [rows[3]["feature"]]
+    with pytest.raises(InputError, match="is not one of the 48 features"):
+        view.focus = "resid_post.1/48"
+    assert view.focus == rows[0]["feature"]
     brief = view.on_dashboard(Job(), rows[0]["feature"])
     assert brief["feature"] == rows[0]["feature"]
     assert brief["raises"]
@@ -165,6 +168,7 @@ def test_static_tables_are_escaped_and_wrong_results_refused(results):
     text = study.view().static_html()
     assert "<script>" not in text
     assert "&lt;script&gt;alert(1)" in text
+    assert "resid_post.1</td>" in results["direction"].view().static_html()
     with pytest.raises(InputError, match="got dict"):
         DirectionView({})
     with pytest.raises(InputError, match="nearest must be"):

@@ -87,9 +87,10 @@ class DirectionView(View):
         self._scored: dict[tuple[str, str], dict[str, Any]] = {}
         self._quiet = False
         super().__init__(**{**self._first(), **traits})
-        if not isinstance(result, ConceptStudy | ConceptComparison | Direction | ProbeStudy):
+        given: Any = result
+        if not isinstance(given, ConceptStudy | ConceptComparison | Direction | ProbeStudy):
             kinds = "ConceptStudy, ConceptComparison, Direction or ProbeStudy"
-            raise InputError(f"this view shows a {kinds}, got {type(result).__name__}")
+            raise InputError(f"this view shows a {kinds}, got {type(given).__name__}")
         if nearest < 1:
             raise InputError(f"nearest must be at least 1, got {nearest}")
         self.observe(self._follow, ["picked", "focus"])
@@ -198,12 +199,20 @@ class DirectionView(View):
 
     @traitlets.validate("picked")
     def _valid_picked(self, proposal: Mapping[str, Any]) -> list[str]:
-        return list(dict.fromkeys(str(FeatureRef.parse(name)) for name in proposal["value"]))
+        return list(dict.fromkeys(self._known(name) for name in proposal["value"]))
 
     @traitlets.validate("focus")
     def _valid_focus(self, proposal: Mapping[str, Any]) -> str:
         value = cast(str, proposal["value"])
-        return str(FeatureRef.parse(value)) if value else ""
+        return self._known(value) if value else ""
+
+    def _known(self, name: str) -> str:
+        ref = FeatureRef.parse(name)
+        if self._session is not None:
+            count = self._session.saes[ref.sae].d_sae
+            if ref.index >= count:
+                raise InputError(f"{ref} is not one of the {count:,} features of {ref.sae}")
+        return str(ref)
 
     def _follow(self, _change: Any) -> None:
         self._quiet = True
@@ -239,17 +248,21 @@ class DirectionView(View):
         return data
 
     def _complete(self) -> None:
-        """Compute what is selected, where it can be, so that a page shows it."""
+        """Show a feature that was gathered, so that a page has its dashboard."""
+        self.focus = self._gather()
+
+    def _gather(self) -> str:
+        """Compute features and a dashboard of what is selected; returns the feature's name."""
         if self._session is None or self._session.closed:
-            return
+            return self.focus
         try:
             rows = self._list(self.key)
-        except InputError:  # nothing with features is selected, which the view says itself
-            return
-        if self.focus or rows:
-            name = self.focus or rows[0]["feature"]
-            self.focus = name
+        except InputError:  # what is selected has no direction, which the view says itself
+            rows = []
+        name = self.focus or (rows[0]["feature"] if rows else "")
+        if name:
             self._brief(name)
+        return name
 
     def static_html(self) -> str:
         """Return the methods or probes as a table."""
@@ -269,7 +282,7 @@ class DirectionView(View):
         if ref.sae not in session.saes:
             return None
         given = session.lists.label(ref)
-        return cast("str | None", given or session.saes[ref.sae].labels().get(ref.index))
+        return given or session.saes[ref.sae].labels().get(ref.index)
 
     def _list(self, key: str) -> list[dict[str, Any]]:
         if key not in self._features:
@@ -341,6 +354,7 @@ class DirectionView(View):
     @background
     def on_export(self, job: Job) -> dict[str, str]:
         """Answer with the page of `to_html`."""
+        self._gather()
         job.apply(self._complete)
         return {"name": "direction.html", "html": str(self.to_html())}
 

@@ -20,7 +20,7 @@ from workbench.directions.probe_results import Probe, ProbeStudy
 if TYPE_CHECKING:
     from workbench.directions.token_scores import TokenScores
 
-__all__ = ["MOST_TEXTS", "Shown", "page", "scored"]
+__all__ = ["MOST_TEXTS", "Shown", "facts_of", "page", "scored"]
 
 Shown: TypeAlias = ConceptStudy | ConceptComparison | Direction | ProbeStudy
 
@@ -122,9 +122,10 @@ def _comparison(compared: ConceptComparison) -> dict[str, Any]:
     }
 
 
-def _direction(direction: Direction) -> dict[str, Any]:
+def facts_of(direction: Direction) -> list[tuple[str, str]]:
+    """Return what there is to say about a direction, by heading."""
     scale = "not measured" if direction.scale is None else f"{direction.scale:.4g}"
-    facts = [
+    return [
         ("Site", direction.site),
         ("Method", title_of(direction.method)),
         ("Width", f"{direction.d:,}"),
@@ -134,11 +135,14 @@ def _direction(direction: Direction) -> dict[str, Any]:
         *((k, v) for k, v in (("High", direction.positive), ("Low", direction.negative)) if v),
         *((str(key), str(value)) for key, value in direction.details.items()),
     ]
+
+
+def _direction(direction: Direction) -> dict[str, Any]:
     return {
         "kind": "direction",
         "title": direction.name,
         "heading": f"{direction.site} · {title_of(direction.method)}",
-        "facts": facts,
+        "facts": facts_of(direction),
     }
 
 

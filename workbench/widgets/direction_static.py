@@ -7,7 +7,9 @@ import math
 from typing import TYPE_CHECKING
 
 from workbench.directions.concept_results import ConceptComparison, ConceptStudy, title_of
+from workbench.directions.direction import Direction
 from workbench.directions.probe_results import ProbeStudy
+from workbench.widgets.direction_page import facts_of
 from workbench.widgets.text import printable
 
 if TYPE_CHECKING:
@@ -43,7 +45,12 @@ def direction_html(result: Shown) -> str:
         for name, value, low, high, note in rows[:_ROWS]
     )
     more = f"<p>{len(rows) - _ROWS} more</p>" if len(rows) > _ROWS else ""
+    facts = "".join(
+        f"<tr>{_TEXT}{_escaped(name)}</td>{_TEXT}{_escaped(value)}</td></tr>"
+        for name, value in (facts_of(result) if isinstance(result, Direction) else ())
+    )
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+    table = f"<table><tbody>{facts}</tbody></table>" if facts else table
     return (
         f'<div class="wb-static"><p><b>Direction</b> · {_escaped(result.summary())}</p>'
         f"{table}{more}</div>"
