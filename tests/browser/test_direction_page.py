@@ -94,7 +94,7 @@ def test_the_curve_of_probes_can_be_read_exactly(show, results):
     chosen = study.chosen(ranking=ranking)
     titles = page.locator(".wb-dir-curve circle.wb-dir-chosen title").all_text_contents()
     told = {
-        f"{row['kind']}, k = {row['k']} · {row['source']}: F1 {row['f1']:.3f} "
+        f"{row['kind']} k={row['k']} · {row['source']}: F1 {row['f1']:.3f} "
         f"[{row['f1_low']:.3f}, {row['f1_high']:.3f}], AUROC {row['auroc']:.3f}, chosen"
         for row in chosen.to_dict("records")
     }

@@ -152,7 +152,7 @@ def _probes(study: ProbeStudy) -> dict[str, Any]:
     share = f"{100 * study.test_share:.0f}% positive"
     return {
         "kind": "probes",
-        "title": study.positive,
+        "title": f"probes for {study.positive}",
         "heading": f"{study.n_train:,} + {study.n_test:,} held-out {unit}{pooled} · {share}",
         "probes": [_probe(probe, study) for probe in study.probes],
     }

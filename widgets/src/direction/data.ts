@@ -148,7 +148,7 @@ export function rankingsOf(probes: readonly Probe[]): string[] {
 }
 
 export function probeName(probe: Probe): string {
-  return probe.kind === "dense" ? `dense \u00b7 ${probe.site}` : `${probe.kind}, k = ${probe.k} \u00b7 ${probe.source}`;
+  return probe.kind === "dense" ? `dense \u00b7 ${probe.site}` : `${probe.kind} k=${probe.k} \u00b7 ${probe.source}`;
 }
 
 /** Scores as shades: none at the median, full at either end. */

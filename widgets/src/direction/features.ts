@@ -31,7 +31,7 @@ export class Features {
         "div",
         { class: `wb-dir-feature${row.feature === focus ? " wb-picked" : ""}` },
         box,
-        h("button", { class: "wb-dir-open wb-quiet", "aria-pressed": String(row.feature === focus), title: row.label ? printable(row.label) : null, onclick: () => this.#open(row.feature) }, span("wb-mono", name), span("wb-muted wb-clip", printable(row.label ?? ""))),
+        h("button", { class: "wb-dir-open wb-quiet", "aria-pressed": String(row.feature === focus), title: row.label ? `${name} ${printable(row.label)}` : name, onclick: () => this.#open(row.feature) }, span("wb-mono", name), span("wb-muted wb-clip", printable(row.label ?? ""))),
         row.cosine !== null && div("wb-dir-track", bar),
         row.cosine !== null && span("wb-num", number(row.cosine, 3)),
       );

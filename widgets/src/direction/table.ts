@@ -45,7 +45,7 @@ export class Figures {
     }
     return h(
       "div",
-      { class: `wb-dir-row${at === this.#at ? " wb-picked" : ""}`, role: "option", id: `${this.#list.id}-${at}`, "aria-selected": String(at === this.#at), "aria-label": `${printable(row.name)}: ${said}`, title: said, onclick: () => this.#pick(row.key) },
+      { class: `wb-dir-row${at === this.#at ? " wb-picked" : ""}`, role: "option", id: `${this.#list.id}-${at}`, "aria-selected": String(at === this.#at), "aria-label": `${printable(row.name)}: ${said}`, title: `${printable(row.name)}: ${said}`, onclick: () => this.#pick(row.key) },
       span("wb-clip", printable(row.name)),
       row.value === null ? span("wb-clip wb-muted wb-dir-note", printable(row.note) || "not usable") : track,
       span("wb-num", number(row.value, 3)),
