@@ -158,3 +158,19 @@ def test_typed_text_is_read_and_the_selection_is_what_is_read(study):
     assert made["plain"]["correct"] is None
     assert (view.known_strength, view.unknown_strength) == (0, 0)
     assert view.push is None
+
+
+def test_a_shown_view_carries_its_first_picture(study):
+    view = study.view()
+    assert view.initial()["records"] == []
+    view._repr_mimebundle_()
+    kinds = [one["kind"] for one in view._initial["records"]]
+    assert kinds == ["read", "push"]
+    asked = view._initial["records"][1]["params"]
+    assert asked["strengths"] == [view.known_strength, view.unknown_strength]
+    view.precompute()
+    assert len(view._initial["records"]) > 30
+    # What cannot be read is left to the request, which says why.
+    broken = study.view(text="the cat " * 80)
+    assert "text/html" in broken._repr_mimebundle_()[0]
+    assert broken.initial()["records"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -9,13 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import traitlets
 
-from workbench.errors import InputError, unknown
+from workbench.errors import InputError, WorkbenchError, unknown
 from workbench.features.refs import FeatureRef, FeatureSet
 from workbench.widgets import entities_ask as ask
 from workbench.widgets.base import View
 from workbench.widgets.entities_page import doses, entities_html, meter, page, stored_reading
 from workbench.widgets.jobs import Job, Superseded, background
-from workbench.widgets.protocol import to_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ class EntityView(View):
         self.study = study
         self._read: dict[Any, dict[str, Any]] = {}
         self._tried: dict[Any, dict[str, Any]] = {}
-        self._played: list[dict[str, Any]] = []
+        self._records: list[dict[str, Any]] = []
         self._played_for: Any = None
         super().__init__(**{**self._start(traits.get("text")), **traits})
         self.observe(self._select, ["known", "unknown"])
@@ -141,7 +141,7 @@ class EntityView(View):
     @property
     def push(self) -> Push | None:
         """What both sliders add, as a `Push`; None where neither is moved."""
-        return ask.pushed(self.study, self._pushes, (self.known_strength, self.unknown_strength))
+        return ask.pushed(self.study, self._pushes, self._strengths)
 
     @property
     def _pushes(self) -> tuple[str, str]:
@@ -168,8 +168,8 @@ class EntityView(View):
         return session is not None and not session.closed
 
     def initial(self) -> dict[str, Any]:
-        """Return what stays the same while the view is used."""
-        return page(self.study, live=self._live)
+        """Return what stays the same while the view is used, and what is already computed."""
+        return {**page(self.study, live=self._live), "records": self._records}
 
     def static_html(self) -> str:
         """Return separation by layer as tables."""
@@ -182,12 +182,20 @@ class EntityView(View):
         """
         self.precompute()
         data = super().snapshot()
-        data["initial"]["live"] = False
-        data["initial"]["recorded"] = [
-            one["params"]["text"] for one in self._played if one["kind"] == "read"
-        ]
-        data["records"] = self._played
+        first = data["initial"]
+        first["live"] = False
+        first["recorded"] = [r["params"]["text"] for r in self._records if r["kind"] == "read"]
+        data["records"] = first["records"]
+        first["records"] = []
         return data
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        # What is on screen first goes with the view: an executed notebook has no kernel to ask.
+        if not self._records and self.text.strip():
+            with contextlib.suppress(WorkbenchError):  # the view asks again, and shows it
+                self._records = self._of_text(self.text, [self._strengths])
+                self.publish()
+        return super()._repr_mimebundle_(**options)
 
     # Work
 
@@ -276,46 +284,45 @@ class EntityView(View):
             Told how far it is, and asked whether to stop.
         """
         state = (self.text, self.at, self.known, self.unknown, self._pushes)
-        own = (*state, self.known_strength, self.unknown_strength)
+        own = (*state, *self._strengths)
         if self._played_for == own:
             return
         asked = [self.study.questions_asked[i] for i in self._examples(2)]
         texts = list(dict.fromkeys(([self.text] if self.text.strip() else []) + asked))
-        played: list[dict[str, Any]] = []
+        records: list[dict[str, Any]] = []
         steps = doses(self.study)
         pairs = [(k, 0.0) for k in steps["known"]] + [(0.0, u) for u in steps["unknown"][1:]]
         for done, text in enumerate(texts):
             if job is not None:
                 job.progress(done, len(texts), "questions to replay")
-            if not self._live and not self._entity(text):
-                continue
-            read = {"text": text, "known": self.known, "unknown": self.unknown}
-            found = self.reading(**read)
-            played.append({"kind": "read", "params": read, "data": to_page(found)})
-            if not self._live:
-                continue
-            at = self.at if text == self.text and self.at >= 0 else found["focus"]
-            now = (
-                [*pairs, (self.known_strength, self.unknown_strength)]
-                if text == self.text
-                else pairs
-            )
-            stop = None if job is None else (lambda: job.cancelled)
-            made = self.attempts(text, self._pushes, now, at, stop)
-            played += [
-                {
-                    "kind": "push",
-                    "params": {
-                        "text": text,
-                        "pushes": list(self._pushes),
-                        "strengths": list(pair),
-                        "at": at,
-                    },
-                    "data": to_page(one),
-                }
-                for pair, one in dict(zip(now, made, strict=True)).items()
-            ]
-        self._played, self._played_for = played, own
+            now = [*pairs, self._strengths] if text == self.text else pairs
+            if self._live or self._entity(text):
+                records += self._of_text(text, list(dict.fromkeys(now)), job)
+        self._records, self._played_for = records, own
+        if job is None:
+            self.publish()
+
+    @property
+    def _strengths(self) -> ask.Strengths:
+        return (self.known_strength, self.unknown_strength)
+
+    def _of_text(
+        self, text: str, strengths: Sequence[ask.Strengths], job: Job | None = None
+    ) -> list[dict[str, Any]]:
+        """Return requests about a text with their answers."""
+        params = {"text": text, "known": self.known, "unknown": self.unknown}
+        found = self.reading(**params)
+        records: list[dict[str, Any]] = [{"kind": "read", "params": params, "data": found}]
+        if not self._live:
+            return records
+        within = text == self.text and 0 <= self.at < len(found["tokens"])
+        at = self.at if within else found["focus"]
+        stop = None if job is None else (lambda: job.cancelled)
+        made = self.attempts(text, self._pushes, strengths, at, stop)
+        for pair, one in zip(strengths, made, strict=True):
+            asked = {"text": text, "pushes": list(self._pushes), "strengths": list(pair), "at": at}
+            records.append({"kind": "push", "params": asked, "data": one})
+        return records
 
     # Requests
 

@@ -24,7 +24,8 @@ export function tokenLine(reading: Reading, at: number, pick: (at: number) => vo
       },
       ...tokenContent(token),
     );
-    item.style.background = diverging(shades[i]!);
+    const shade = (item.style.background = diverging(shades[i]!));
+    item.classList.toggle("wb-shaded", shade !== "");
     return item;
   });
   return h("div", { class: `wb-ent-tokens${reading.gaps ? " wb-gaps" : ""}`, role: "group", "aria-label": "Tokens" }, ...items);

@@ -1,5 +1,7 @@
 // The entity view: what is recognised in a name, and an answer that two sliders rewrite.
 
+import { requestKey } from "../store/arrays";
+import type { Recorded } from "../store/snapshot";
 import { NotRecorded, Superseded, type Store } from "../store/types";
 import { About } from "../ui/about";
 import { debounce, div, dots, fill, h, span } from "../ui/dom";
@@ -20,6 +22,8 @@ interface Page {
   live: boolean;
   /** Questions a saved page answers. */
   recorded?: string[];
+  /** Requests answered already. */
+  records: Recorded[];
 }
 
 const SIDES: readonly Side[] = ["known", "unknown"];
@@ -39,6 +43,7 @@ class EntityView {
   #askedRead = "";
   #askedPush = "";
   #recorded = true;
+  readonly #kept = new Map<string, unknown>();
 
   readonly #pick = h("select", { class: "wb-ent-pick", "aria-label": "Entity", onchange: () => this.#choose(Number(this.#pick.value)) });
   readonly #text = h("input", { type: "text", class: "wb-ent-input", "aria-label": "Sentence or question", onchange: () => this.#set({ text: this.#text.value, at: -1 }) });
@@ -92,6 +97,11 @@ class EntityView {
     return at >= 0 && at < (this.#reading?.tokens.length ?? 0) ? at : (this.#reading?.focus ?? 0);
   }
 
+  /** Whether the sliders have something computed to show. */
+  get #replays(): boolean {
+    return this.#reading !== null && (this.#store.mode === "snapshot" || this.#kept.size > 2);
+  }
+
   #strength(side: Side): number {
     return this.#moving[side] ?? this.#get<number>(`${side}_strength`);
   }
@@ -100,6 +110,8 @@ class EntityView {
     await this.#frame.attempt("Could not show the study", async () => {
       const page = (this.#page = await this.#store.initial<Page>());
       this.#about.show(page.provenance, true);
+      this.#kept.clear();
+      for (const { kind, params, data } of page.records) this.#kept.set(requestKey(kind, params), data);
       const groups = new Map<string, HTMLElement>();
       page.entities.forEach((entity, i) => {
         if (page.recorded && !page.recorded.includes(entity.question)) return;
@@ -132,6 +144,14 @@ class EntityView {
     this.#set({ text: entity.question, at: -1, ...pushed });
   }
 
+  /** What came with the view needs no kernel. */
+  async #request<T>(kind: string, params: Record<string, unknown>): Promise<T> {
+    const kept = this.#kept.get(requestKey(kind, params));
+    if (kept !== undefined) return kept as T;
+    if (this.#store.mode === "live" && kind === "push" && !this.#live) throw new NotRecorded(kind);
+    return this.#store.request<T>(kind, params, { policy: "coalesce" });
+  }
+
   async #read(): Promise<void> {
     const params = { text: this.#get<string>("text"), known: this.#get<string>("known"), unknown: this.#get<string>("unknown") };
     const key = JSON.stringify(params);
@@ -139,7 +159,7 @@ class EntityView {
     if (key !== this.#askedRead) {
       this.#askedRead = key;
       try {
-        const reading = await this.#store.request<Reading>("read", params);
+        const reading = await this.#request<Reading>("read", params);
         if (key !== this.#askedRead) return;
         this.#reading = reading;
         this.#askedPush = "";
@@ -158,7 +178,7 @@ class EntityView {
   }
 
   async #push(): Promise<void> {
-    if (!this.#reading || !this.#page || (this.#store.mode === "live" && !this.#live)) return;
+    if (!this.#reading || !this.#page) return;
     const params = {
       text: this.#get<string>("text"),
       pushes: SIDES.map((side) => this.#get<string>(`${side}_push`)),
@@ -170,7 +190,7 @@ class EntityView {
     this.#askedPush = key;
     this.#answers.classList.add("wb-ent-stale");
     try {
-      const pushed = await this.#store.request<Pushed>("push", params, { policy: "coalesce" });
+      const pushed = await this.#request<Pushed>("push", params);
       // An answer on the way is shown while the hand moves on; it is of the same text.
       if ((JSON.parse(this.#askedPush || "{}") as { text?: string }).text !== params.text) return;
       this.#pushed = pushed;
@@ -238,7 +258,7 @@ class EntityView {
 
   #drawSliders(): void {
     const page = this.#page!;
-    const replays = this.#store.mode === "snapshot" && this.#reading !== null;
+    const replays = this.#replays;
     for (const side of SIDES) {
       const pushes = page.pushes.filter((one) => one.towards === side);
       this.#sliders[side].show(this.#strength(side), page.doses[side].at(-1) ?? 1, this.#get<string>(`${side}_push`), pushes, this.#live || replays, this.#live);
@@ -255,7 +275,7 @@ class EntityView {
       shown ? `${printable(shown.name)}: ${shown.type}, ${shown.label}${shown.split ? `, ${shown.split}` : ""}` : "typed text",
       this.#page && plural(this.#page.entities.length, "name"),
       snapshot && "snapshot",
-      snapshot && this.#pushed && "sliders replay computed strengths, one at a time",
+      !this.#live && this.#pushed && this.#replays && "sliders replay computed strengths, one at a time",
       !snapshot && !this.#live && "answers need a session",
     );
   }
