@@ -11,6 +11,7 @@ from browser.live import LivePage
 from browser.readings import HOSTILE
 from browser.test_prompt_page import CONTRAST
 
+import workbench as wb
 from workbench.widgets import base
 
 READY = "document.querySelector('.wb-direction [role=status]')?.textContent"
@@ -157,4 +158,13 @@ def test_a_live_view_scores_and_picks(opened, results, monkeypatch):
     page.locator(".wb-dir-one .wb-brief").wait_for()
     assert [str(ref) for ref in view.selection] == [names[1]]
     assert view.focus == names[0]
-    view.method = "bag_of_words"
+
+
+def test_a_result_read_from_a_file_says_what_it_lacks(opened, results, tmp_path):
+    again = wb.load(results["concept"].save(tmp_path / "study.wb"))
+    page = opened()
+    live = LivePage(page, again.view(method="diff_mean"))
+    page.locator(".wb-dir-near", has_text="bind it with result.bound_to(session)").wait_for()
+    assert page.locator(".wb-dir-row").count() == 3
+    assert page.locator(".wb-error").count() == 0
+    assert live.asked == []

@@ -183,17 +183,18 @@ class DirectionView {
     const heading = sparse ? "features this probe reads" : NEAR;
     const focus = this.#store.get<string>("focus");
     const key = keyOf(page.kind, state);
+    const bare = this.#store.mode === "live" && !page.live;
     if (!has && !sparse) {
       const why = page.kind === "probes" ? this.#units(page, state) : page.kind === "comparison" && !state.concept ? "Choose a concept to see its directions." : row?.note ? `No direction: ${printable(row.note)}` : "This method has no direction.";
       this.#features.say(page.kind === "probes" ? "units" : heading, why);
     } else {
       const rows = this.#near.get(key);
       if (rows) this.#features.show(heading, rows, focus, this.#picked);
-      else this.#features.say(heading, rows === null ? "Not in this snapshot; it needs the notebook's kernel." : "Looking\u2026");
-      if (rows === undefined) void this.#fetch(this.#near, key, "features", { key }, "Could not find features");
+      else this.#features.say(heading, bare ? "This result was read from a file; bind it with result.bound_to(session)." : rows === null ? "Not in this snapshot; it needs the notebook's kernel." : "Looking\u2026");
+      if (rows === undefined && !bare) void this.#fetch(this.#near, key, "features", { key }, "Could not find features");
     }
-    this.#features.brief(focus, this.#briefs.get(focus), has || sparse ? "Click a feature to see where it fires." : "");
-    if (focus && !this.#briefs.has(focus)) void this.#fetch(this.#briefs, focus, "dashboard", { feature: focus }, "Could not load the feature");
+    this.#features.brief(focus, this.#briefs.get(focus), this.#near.get(key) ? "Click a feature to see where it fires." : "");
+    if (focus && !bare && !this.#briefs.has(focus)) void this.#fetch(this.#briefs, focus, "dashboard", { feature: focus }, "Could not load the feature");
   }
 
   #units(page: Page, state: Selected): string {
