@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.features.dashboard import Neighbour, TokenEffect
-from workbench.features.geometry import Labeller, cosines, named_effects
-from workbench.features.refs import FeatureRef
+from workbench.features.geometry import Labeller, cosines, named_effects, nearest
 
 if TYPE_CHECKING:
     from workbench.model.model import Model
@@ -125,19 +124,10 @@ def similar_encoders(
     with torch.inference_mode():
         column = sae.encoder_columns([index])[:, 0].float()
         unit = column / column.norm().clamp_min(1e-12)
-        found: list[tuple[float, FeatureRef]] = []
-        for other in session.saes.values():
-            if other.site != sae.site or not (other.resident or other is sae):
-                continue
-            scores = cosines(unit, other.encoder_columns().T)
-            if other is sae:
-                scores[index] = 0
-            best = scores.abs().topk(min(k, len(scores))).indices
-            found += [
-                (value, FeatureRef(other.name, place))
-                for value, place in zip(scores[best].tolist(), best.tolist(), strict=True)
-            ]
-    found.sort(key=lambda item: -abs(item[0]))
-    return tuple(
-        Neighbour(feature=str(ref), score=score, label=label(ref)) for score, ref in found[:k]
-    )
+
+        def scores(other: Sae) -> Float[Tensor, " d_sae"] | None:
+            if other.site != sae.site:
+                return None
+            return cosines(unit, other.encoder_columns().T)
+
+        return nearest(session, sae, index, scores, k=k, label=label)

@@ -28,6 +28,7 @@ __all__ = [
     "locate",
     "logit_effects",
     "named_effects",
+    "nearest",
     "similar",
 ]
 
@@ -130,19 +131,54 @@ def similar(
     with torch.inference_mode():
         row = sae.decoder_rows([index]).float()
         unit = row / row.norm().clamp_min(1e-12)
-        found: list[tuple[float, FeatureRef]] = []
-        for other in session.saes.values():
-            if other.d_out != sae.d_out or not (other.resident or other is sae):
-                continue
+
+        def scores(other: Sae) -> Float[Tensor, " d_sae"] | None:
+            if other.d_out != sae.d_out:
+                return None
             rows = other.decoder_rows()
-            scores = cosines(unit[0], rows, _lengths(other, rows))
-            if other is sae:
-                scores[index] = 0
-            best = scores.abs().topk(min(k, len(scores))).indices
-            found += [
-                (value, FeatureRef(other.name, place))
-                for value, place in zip(scores[best].tolist(), best.tolist(), strict=True)
-            ]
+            return cosines(unit[0], rows, _lengths(other, rows))
+
+        return nearest(session, sae, index, scores, k=k, label=label)
+
+
+def nearest(
+    session: Session,
+    sae: Sae,
+    index: int,
+    scores: Callable[[Sae], Float[Tensor, " d_sae"] | None],
+    *,
+    k: int,
+    label: Labeller,
+) -> tuple[Neighbour, ...]:
+    """Return the features of largest absolute score among those of the resident SAEs.
+
+    Parameters
+    ----------
+    session
+        Its resident SAEs are searched, and `sae`.
+    sae, index
+        The feature itself, which is left out.
+    scores
+        Score of every feature of an SAE; None leaves the SAE out.
+    k
+        How many.
+    label
+        Gives the label of a feature.
+    """
+    found: list[tuple[float, FeatureRef]] = []
+    for other in session.saes.values():
+        if not (other.resident or other is sae):
+            continue
+        values = scores(other)
+        if values is None:
+            continue
+        if other is sae:
+            values[index] = 0
+        best = values.abs().topk(min(k, len(values))).indices
+        found += [
+            (value, FeatureRef(other.name, place))
+            for value, place in zip(values[best].tolist(), best.tolist(), strict=True)
+        ]
     found.sort(key=lambda item: -abs(item[0]))
     return tuple(
         Neighbour(feature=str(ref), score=score, label=label(ref)) for score, ref in found[:k]
