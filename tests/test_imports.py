@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "workbench"
 
 # Modules beside the rooms that every room may use.
-COMMON = {"errors", "types", "results", "plots"}
+COMMON = {"errors", "types", "results", "plots", "files", "lazy"}
 # What each room may use besides: whole rooms, or single modules of one.
 MAY_USE: dict[str, set[str]] = {
     "model": set(),
@@ -39,6 +39,8 @@ TOP: dict[str, set[str] | None] = {
     "types": {"errors"},
     "results": {"errors", "types"},
     "plots": set(),
+    "files": {"errors"},
+    "lazy": set(),
     # These stand above all rooms.
     "__init__": None,
     "__main__": None,
