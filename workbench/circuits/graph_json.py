@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench.circuits.graph import Circuit
 from workbench.circuits.tables import NODE_KINDS, Edges, Nodes, SiteSums
 from workbench.errors import InputError, LoadError
+from workbench.files import read_text
 from workbench.types import Provenance
 
 __all__ = ["SCHEMA", "read", "write"]
@@ -174,14 +175,7 @@ def _text(source: str | Path) -> tuple[str, str]:
     if isinstance(source, str) and source.lstrip()[:1] == "{":
         return source, "the text"
     path = Path(source).expanduser()
-    if not path.is_file():
-        raise LoadError(f"no file {str(source)!r}")
-    if path.stat().st_size > _MOST_BYTES:
-        raise LoadError(f"{path.name} is {path.stat().st_size:,} bytes, at most {_MOST_BYTES:,}")
-    try:
-        return path.read_text(encoding="utf-8"), path.name
-    except UnicodeDecodeError as error:
-        raise LoadError(f"{path.name} is not UTF-8 text ({error})") from error
+    return read_text(path, _MOST_BYTES), path.name
 
 
 def _build(file: _File) -> Circuit:

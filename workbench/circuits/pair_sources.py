@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.errors import InputError, LoadError
+from workbench.files import read_text
 
 __all__ = ["FIELDS", "read_fields", "read_items"]
 
@@ -60,14 +61,7 @@ def _names_a_file(text: str) -> bool:
 
 
 def _read_file(path: Path) -> list[Any]:
-    if not path.is_file():
-        raise LoadError(f"no file {str(path)!r}")
-    if path.stat().st_size > _MOST_BYTES:
-        raise LoadError(f"{path.name} is {path.stat().st_size:,} bytes, at most {_MOST_BYTES:,}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise LoadError(f"{path.name} is not UTF-8 text ({error})") from error
+    text = read_text(path, _MOST_BYTES)
     if text.lstrip()[:1] == "[":
         try:
             return list(json.loads(text))

@@ -25,6 +25,7 @@ import numpy as np
 
 from workbench.errors import InputError, LoadError, unknown
 from workbench.features.refs import FeatureRef
+from workbench.files import check_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -310,10 +311,7 @@ def _table(source: Any) -> pd.DataFrame:
     if hasattr(source, "to_pandas"):  # a split of the datasets library
         return pd.DataFrame(source.to_pandas())
     path = Path(source).expanduser()
-    if not path.is_file():
-        raise LoadError(f"no file {path.name!r}")
-    if path.stat().st_size > _MOST_BYTES:
-        raise LoadError(f"{path.name} has {path.stat().st_size:,} bytes, at most {_MOST_BYTES:,}")
+    check_file(path, _MOST_BYTES)
     readers: dict[str, Any] = {
         ".parquet": pd.read_parquet,
         ".csv": pd.read_csv,

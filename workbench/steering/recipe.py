@@ -285,9 +285,10 @@ class Recipe:
     @classmethod
     def load(cls, path: str | Path, session: Session | None = None) -> Recipe:
         """Read a file that `save` wrote; see `from_json`."""
-        from workbench.steering.recipe_json import read_text
+        from workbench.files import read_text
+        from workbench.steering.recipe_json import MOST_BYTES
 
-        return cls.from_json(read_text(Path(path).expanduser()), session)
+        return cls.from_json(read_text(Path(path).expanduser(), MOST_BYTES), session)
 
     def summary(self) -> str:
         """Return one line."""

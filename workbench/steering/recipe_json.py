@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -20,12 +19,12 @@ from workbench.types import Provenance
 if TYPE_CHECKING:
     from workbench.steering.recipe import Recipe
 
-__all__ = ["from_json", "read_text", "to_json"]
+__all__ = ["MOST_BYTES", "from_json", "to_json"]
 
 FORMAT = "workbench recipe"
 SCHEMA = 1
 
-_MOST_BYTES = 64 << 20
+MOST_BYTES = 64 << 20
 _Name = Annotated[str, Field(max_length=2_000)]
 _Ref = Annotated[str, Field(max_length=300)]
 
@@ -163,24 +162,6 @@ def _not_none(positions: Positions) -> dict[str, Any]:
 # -- reading ----------------------------------------------------------------------------------
 
 
-def read_text(path: Path) -> str:
-    """Read a recipe file's text.
-
-    Raises
-    ------
-    LoadError
-        There is no such file, or it is too large or not text.
-    """
-    if not path.is_file():
-        raise LoadError(f"no file {path.name!r}")
-    if path.stat().st_size > _MOST_BYTES:
-        raise LoadError(f"{path.name} has {path.stat().st_size:,} bytes, at most {_MOST_BYTES:,}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise LoadError(f"{path.name} is not UTF-8 text ({error})") from error
-
-
 def from_json(text: str) -> Recipe:
     """Read a recipe.
 
@@ -191,8 +172,8 @@ def from_json(text: str) -> Recipe:
     """
     from workbench.steering.recipe import Recipe
 
-    if len(text) > _MOST_BYTES:
-        raise LoadError(f"a recipe of {len(text):,} characters, at most {_MOST_BYTES:,}")
+    if len(text) > MOST_BYTES:
+        raise LoadError(f"a recipe of {len(text):,} characters, at most {MOST_BYTES:,}")
     try:
         found = _RecipeFile.model_validate_json(text)
     except ValidationError as error:

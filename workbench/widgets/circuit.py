@@ -12,6 +12,7 @@ import traitlets
 from workbench.circuits.tables import NODE_KINDS
 from workbench.errors import InputError, unknown
 from workbench.features.refs import FeatureSet
+from workbench.files import read_text
 from workbench.widgets import circuit_ask as ask
 from workbench.widgets import circuit_files as files
 from workbench.widgets.circuit_page import labels_of, page
@@ -330,7 +331,7 @@ class CircuitView(CircuitRequests):
         """
         text = str(source)
         if not text.lstrip().startswith("{"):
-            text = files.read_text(Path(text).expanduser())
+            text = read_text(Path(text).expanduser(), files.MOST_BYTES)
         circuit, state = files.opened(text, "the text")
         if session is not None:
             circuit.bound_to(session)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +15,10 @@ from workbench.errors import LoadError
 if TYPE_CHECKING:
     from workbench.widgets.circuit import CircuitView
 
-__all__ = ["graph_text", "one_side", "opened", "read_text", "strong_edges", "subgraph_text"]
+__all__ = ["MOST_BYTES", "graph_text", "one_side", "opened", "strong_edges", "subgraph_text"]
 
 _KIND = "workbench circuit view"
-_MOST_BYTES = 512 << 20
+MOST_BYTES = 512 << 20
 _SAVED = ("pinned", "supernodes", "focus")
 
 
@@ -80,24 +79,6 @@ def graph_text(view: CircuitView) -> tuple[str, list[str]]:
         small, labels=view.labels, pinned=view.pinned, supernodes=view.supernodes
     )
     return json.dumps(document, ensure_ascii=False), lost(small)
-
-
-def read_text(path: Path) -> str:
-    """Read a text file of at most 512 MiB.
-
-    Raises
-    ------
-    LoadError
-        Missing, too large, or not UTF-8.
-    """
-    if not path.is_file():
-        raise LoadError(f"no file {str(path)!r}")
-    if path.stat().st_size > _MOST_BYTES:
-        raise LoadError(f"{path.name} is larger than {_MOST_BYTES:,} bytes, the most expected")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise LoadError(f"{path.name} is not UTF-8 text ({error})") from error
 
 
 def opened(text: str, name: str) -> tuple[Circuit, dict[str, Any]]:

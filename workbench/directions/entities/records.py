@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from workbench.errors import InputError, LoadError, unknown
+from workbench.files import check_file
 from workbench.results import storable
 
 __all__ = ["TYPES", "Entity", "EntitySource", "bundled", "entity_list", "write_entities"]
@@ -175,12 +176,7 @@ def _bundled(kind: str) -> tuple[Entity, ...]:
 
 
 def _read_file(path: Path) -> list[Any]:
-    if not path.is_file():
-        raise LoadError(f"no file {str(path)!r}")
-    if path.stat().st_size > _MOST_BYTES:
-        raise LoadError(
-            f"{path.name} is {path.stat().st_size:,} bytes, expected at most {_MOST_BYTES:,}"
-        )
+    check_file(path, _MOST_BYTES)
     try:
         text = path.read_text(encoding="utf-8")
         if text.lstrip().startswith("["):
